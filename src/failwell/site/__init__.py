@@ -1,0 +1,1 @@
+"""Everything MkDocs needs: generated fragments, browser files, building and serving."""
