@@ -1,0 +1,83 @@
+"""The MkDocs side, kept thin: everything it calls works without MkDocs."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config import config_options
+from mkdocs.config.base import Config
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import BasePlugin
+from mkdocs.structure.files import Files
+from mkdocs.structure.nav import Navigation
+from mkdocs.structure.pages import Page
+
+from failwell.site import assets, llms
+from failwell.site.fragments import FragmentError, fill
+from failwell.site.packages import FetchError
+
+_log = logging.getLogger("mkdocs.plugins.failwell")
+
+
+class FailwellConfig(Config):
+    """Options of the plugin in mkdocs.yml."""
+
+    cache = config_options.Type(str, default=".cache/npm")
+
+
+class FailwellPlugin(BasePlugin[FailwellConfig]):
+    """Puts browser files and generated fragments in place."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, llms.PageText] = {}
+
+    def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
+        """Fetches the browser files before other plugins look for them."""
+        root = Path(config.config_file_path).parent
+        try:
+            assets.place(Path(config.docs_dir), root / self.config.cache)
+        except FetchError as error:
+            raise PluginError(str(error)) from error
+        if config.nav:
+            config.nav = _existing(config.nav, Path(config.docs_dir))
+        self._pages = {}
+        return config
+
+    def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+        """Fills in the generated fragments."""
+        del config, files
+        try:
+            filled = fill(markdown, f"docs/{page.file.src_uri}")
+        except FragmentError as error:
+            raise PluginError(str(error)) from error
+        self._pages[page.file.src_uri] = llms.PageText(str(page.title or ""), page.file.src_uri, filled)
+        return filled
+
+    def on_nav(self, nav: Navigation, *, config: MkDocsConfig, files: Files) -> Navigation:
+        """Remembers the order of the pages for llms.txt."""
+        del config, files
+        self._order = [page.file.src_uri for page in nav.pages]
+        return nav
+
+    def on_post_build(self, *, config: MkDocsConfig) -> None:
+        """Serves each page's Markdown too, and an index of them."""
+        order = {uri: place for place, uri in enumerate(self._order)}
+        pages = sorted(self._pages.values(), key=lambda page: order.get(page.uri, len(order)))
+        llms.write(pages, Path(config.site_dir), title=config.site_name, summary=config.site_description or "")
+
+
+def _existing(nav: Any, docs: Path) -> Any:
+    """The navigation without pages that are not written yet, which the log names."""
+    if isinstance(nav, str):
+        if nav.endswith(".md") and not (docs / nav).is_file():
+            _log.info("not in the navigation, for it is not written yet: %s", posixpath.normpath(nav))
+            return None
+        return nav
+    if isinstance(nav, dict):
+        kept = {title: _existing(entry, docs) for title, entry in nav.items()}
+        return {title: entry for title, entry in kept.items() if entry} or None
+    return [entry for entry in (_existing(entry, docs) for entry in nav) if entry]
