@@ -1,0 +1,420 @@
+"""What failwell raises, and which errors are worth another attempt.
+
+An error is *transient* (the same call may well succeed in a moment), *permanent* (it will fail the
+same way again) or *unknown*. Only transient errors are retried by default.
+
+Errors of well-known libraries are recognised by qualified name, so nothing is imported to know them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
+
+__all__ = [
+    "AuthenticationError",
+    "ErrorContext",
+    "NotDeterministic",
+    "PermanentError",
+    "RecoveryError",
+    "SagaError",
+    "TimeoutExceeded",
+    "TooManyPaths",
+    "TransientError",
+    "Transport",
+    "UnavailableError",
+    "classify",
+    "context",
+    "current_context",
+    "register",
+    "retry_after",
+    "transient",
+]
+
+Kind = Literal["transient", "permanent", "unknown"]
+
+
+# --- errors for users to derive from ------------------------------------------------------------
+
+
+class TransientError(Exception):
+    """Something that may well succeed when tried again. Derive your own transient errors from it."""
+
+
+class UnavailableError(TransientError):
+    """A service is down or refuses work for now.
+
+    Args:
+        message: What happened.
+        retry_after: Seconds after which the service asks to be called again, if it said so.
+    """
+
+    def __init__(self, message: str = "service unavailable", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(Exception):
+    """Something that will fail in the same way however often it is tried."""
+
+
+class AuthenticationError(PermanentError):
+    """The credential was refused. Trying again helps only after it was refreshed."""
+
+
+# --- errors that failwell raises -----------------------------------------------------------------
+
+
+class RecoveryError(Exception):
+    """Base of every error that a pattern raises by itself (an operation's own error is passed on as it is).
+
+    Attributes:
+        retry_after: Seconds after which a new call may be admitted, or None where nobody can know.
+    """
+
+    retry_after: float | None = None
+
+
+class TimeoutExceeded(RecoveryError, TimeoutError):
+    """An operation took longer than its timeout allows.
+
+    Attributes:
+        seconds: The limit that was exceeded.
+    """
+
+    def __init__(self, seconds: float, operation: str = "operation") -> None:
+        super().__init__(f"{operation} took longer than {seconds:g} s")
+        self.seconds = seconds
+        self.operation = operation
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.seconds, self.operation)
+
+
+class SagaError(RecoveryError):
+    """A saga failed; what had been done was undone as far as possible.
+
+    Attributes:
+        cause: The error of the step that failed (also ``__cause__``).
+        step: The name of that step.
+        compensated: Names of the steps that were undone, in the order of undoing.
+        failures: Name of a step -> the error that its compensation ended with; these steps still stand.
+        state: The saga's state as it was when it ended.
+    """
+
+    def __init__(
+        self,
+        cause: BaseException,
+        compensated: Iterable[str] = (),
+        failures: Mapping[str, BaseException] | None = None,
+        *,
+        step: str = "",
+        state: Any = None,
+    ) -> None:
+        self.cause = cause
+        self.compensated = tuple(compensated)
+        self.failures = dict(failures or {})
+        self.step = step
+        self.state = state
+        undone = f"undone: {', '.join(self.compensated)}" if self.compensated else "nothing was undone"
+        still = f"; NOT undone: {', '.join(self.failures)}" if self.failures else ""
+        where = f" at step {step!r}" if step else ""
+        super().__init__(f"saga failed{where} ({type(cause).__name__}: {cause}); {undone}{still}")
+        self.__cause__ = cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _saga_error, (self.cause, self.compensated, self.failures, self.step, self.state)
+
+
+def _saga_error(cause: Any, compensated: Any, failures: Any, step: str, state: Any) -> SagaError:
+    return SagaError(cause, compensated, failures, step=step, state=state)
+
+
+class TooManyPaths(RecoveryError):
+    """An exploration met more paths than its limit.
+
+    Attributes:
+        seen: How many paths had been explored.
+        multiplied_by: Layer or operation -> how many alternatives it opens on one path.
+    """
+
+    def __init__(self, seen: int, multiplied_by: Mapping[str, int]) -> None:
+        self.seen = seen
+        self.multiplied_by = dict(multiplied_by)
+        what = ", ".join(f"{name} (x{n})" for name, n in self.multiplied_by.items())
+        super().__init__(
+            f"more than {seen:,} paths; they are multiplied by {what}: "
+            "raise limit=, leave out an outcome, or give fewer attempts"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.seen, self.multiplied_by)
+
+
+class NotDeterministic(RecoveryError):
+    """A replay asked another question than the run before it: the explored code keeps state between runs."""
+
+
+# --- the taxonomy --------------------------------------------------------------------------------
+
+_registered: dict[type[BaseException], Kind] = {}
+
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT_GRPC = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
+_TRANSIENT_SQLSTATE = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
+_TRANSIENT_AWS = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+
+
+def _by_status(error: Any) -> Kind:
+    """The HTTP status decides: overload, gateway trouble and 500 pass; 4xx will stay."""
+    status = getattr(error, "status", None)
+    if status is None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+    return "transient" if status in _TRANSIENT_STATUS else "permanent"
+
+
+def _by_sql_state(error: Any) -> Kind:
+    """A lost connection, a deadlock or a serialization failure passes; a missing table does not."""
+    if getattr(error, "connection_invalidated", False):
+        return "transient"
+    driver_error = getattr(error, "orig", None)
+    state = getattr(driver_error, "sqlstate", None) or getattr(driver_error, "pgcode", None)
+    if state is not None:
+        return "transient" if state in _TRANSIENT_SQLSTATE or state.startswith("08") else "unknown"
+    return "transient" if "database is locked" in str(driver_error) else "unknown"
+
+
+def _by_grpc_code(error: Any) -> Kind:
+    code = getattr(error, "code", None)
+    name = getattr(code() if callable(code) else code, "name", "")
+    return "transient" if name in _TRANSIENT_GRPC else "permanent"
+
+
+def _by_aws_code(error: Any) -> Kind:
+    response: Any = getattr(error, "response", None) or {}
+    code = response.get("Error", {}).get("Code", "")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return "transient" if code in _TRANSIENT_AWS or status in _TRANSIENT_STATUS else "permanent"
+
+
+_known: dict[str, Kind | Callable[[Any], Kind]] = {
+    # the standard library
+    "builtins.ConnectionError": "transient",
+    "builtins.TimeoutError": "transient",
+    "builtins.ValueError": "permanent",
+    "builtins.TypeError": "permanent",
+    "builtins.PermissionError": "permanent",
+    "builtins.LookupError": "permanent",
+    "builtins.AttributeError": "permanent",
+    "builtins.NameError": "permanent",
+    "builtins.AssertionError": "permanent",
+    "builtins.ArithmeticError": "permanent",
+    "builtins.NotImplementedError": "permanent",
+    "http.client.RemoteDisconnected": "transient",
+    "http.client.IncompleteRead": "transient",
+    "urllib.error.HTTPError": _by_status,
+    # HTTP clients
+    "httpx.TimeoutException": "transient",
+    "httpx.NetworkError": "transient",
+    "httpx.RemoteProtocolError": "transient",
+    "httpx.ProxyError": "transient",
+    "httpx.UnsupportedProtocol": "permanent",
+    "httpx.InvalidURL": "permanent",
+    "httpx.HTTPStatusError": _by_status,
+    "requests.exceptions.ConnectionError": "transient",
+    "requests.exceptions.Timeout": "transient",
+    "requests.exceptions.ChunkedEncodingError": "transient",
+    "requests.exceptions.SSLError": "permanent",
+    "requests.exceptions.HTTPError": _by_status,
+    "urllib3.exceptions.TimeoutError": "transient",
+    "urllib3.exceptions.ProtocolError": "transient",
+    "urllib3.exceptions.NewConnectionError": "transient",
+    "aiohttp.client_exceptions.ClientConnectionError": "transient",
+    "aiohttp.client_exceptions.ClientPayloadError": "transient",
+    "aiohttp.client_exceptions.ClientConnectorCertificateError": "permanent",
+    "aiohttp.client_exceptions.ClientSSLError": "permanent",
+    "aiohttp.client_exceptions.ClientResponseError": _by_status,
+    # databases and caches
+    "sqlalchemy.exc.DBAPIError": _by_sql_state,
+    "sqlalchemy.exc.IntegrityError": "permanent",
+    "sqlalchemy.exc.ProgrammingError": "permanent",
+    "sqlalchemy.exc.DataError": "permanent",
+    "sqlalchemy.exc.DisconnectionError": "transient",
+    "sqlalchemy.exc.TimeoutError": "transient",
+    "redis.exceptions.ConnectionError": "transient",
+    "redis.exceptions.TimeoutError": "transient",
+    "redis.exceptions.BusyLoadingError": "transient",
+    "redis.exceptions.TryAgainError": "transient",
+    "redis.exceptions.AuthenticationError": "permanent",
+    "redis.exceptions.AuthorizationError": "permanent",
+    # clouds and RPC
+    "botocore.exceptions.ConnectionError": "transient",
+    "botocore.exceptions.HTTPClientError": "transient",
+    "botocore.exceptions.ClientError": _by_aws_code,
+    "grpc.RpcError": _by_grpc_code,
+    "grpc.aio._call.AioRpcError": _by_grpc_code,
+}
+
+
+def register(*, transient: Iterable[type[BaseException]] = (), permanent: Iterable[type[BaseException]] = ()) -> None:
+    """Tell the taxonomy about your own error types. They and their subclasses are recognised from then on.
+
+    The nearest registered or known class of an error decides, so a subclass can differ from its base.
+
+    Args:
+        transient: Types that are worth another attempt.
+        permanent: Types that are not.
+
+    Raises:
+        TypeError: If something given is no exception type.
+    """
+    found: dict[type[BaseException], Kind] = {}
+    kinds: list[tuple[Kind, Iterable[Any]]] = [("transient", transient), ("permanent", permanent)]
+    for kind, types in kinds:
+        for error_type in types:
+            if not (isinstance(error_type, type) and issubclass(error_type, BaseException)):
+                raise TypeError(f"register({kind}=...) takes exception types, got {error_type!r}")
+            found[error_type] = kind
+    _registered.update(found)
+
+
+def classify(error: BaseException) -> Kind:
+    """Say whether an error is ``"transient"``, ``"permanent"`` or ``"unknown"``.
+
+    The nearest class in the error's MRO that was registered or is known decides.
+
+    Args:
+        error: The error to look at.
+    """
+    for error_type in type(error).__mro__:
+        kind: Any = _registered.get(error_type) or _OURS.get(error_type)
+        if kind is None:
+            kind = _known.get(f"{error_type.__module__}.{error_type.__qualname__}")
+        if kind is not None:
+            return kind(error) if callable(kind) else kind  # type: ignore[no-any-return]
+    return "unknown"
+
+
+_OURS: dict[type[BaseException], Kind] = {TransientError: "transient", PermanentError: "permanent"}
+
+
+def transient(error: BaseException) -> bool:
+    """The default of ``Retry(on=...)``: whether another attempt is worth it."""
+    return classify(error) == "transient"
+
+
+def retry_after(error: BaseException, *, now: Callable[[], float]) -> float | None:
+    """The seconds after which an error asks to be tried again, if it says so.
+
+    Looked for in the error's ``retry_after`` attribute (seconds), then in a ``Retry-After`` header of its
+    ``response`` (seconds or an HTTP date, RFC 9110 section 10.2.3). Nonsense counts as not said.
+
+    Args:
+        error: The error to ask.
+        now: The wall clock (seconds since the epoch) that an HTTP date is compared with.
+    """
+    said: Any = getattr(error, "retry_after", None)
+    if said is None:
+        headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
+        get: Any = getattr(headers, "get", None)
+        said = (get("Retry-After") or get("retry-after")) if callable(get) else None
+    if said is None:
+        return None
+    try:
+        seconds = float(said)
+    except (TypeError, ValueError):
+        seconds = _seconds_until(said, now)
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _seconds_until(http_date: Any, now: Callable[[], float]) -> float:
+    from email.utils import parsedate_to_datetime  # a slow import that only an HTTP date needs
+
+    try:
+        return max(0.0, parsedate_to_datetime(http_date).timestamp() - now())
+    except (TypeError, ValueError, AttributeError):
+        return -1.0
+
+
+# --- where an error happened ---------------------------------------------------------------------
+
+
+class Transport(enum.Enum):
+    """The kind of thing that a call goes to."""
+
+    HTTP = "http"
+    DATABASE = "database"
+    BROKER = "broker"
+    CACHE = "cache"
+    SECRETS = "secrets"
+    FILE = "file"
+    OTHER = "other"
+
+
+class ErrorContext:
+    """Where a call goes and which request it belongs to; every event of the call carries it.
+
+    Args:
+        transport: The kind of target.
+        operation: What is done there, e.g. ``"connect"``.
+        target: The name of the target, e.g. ``"orders-primary"``. Never put a credential here.
+        correlation_id: What ties together everything done for one request.
+    """
+
+    __slots__ = ("correlation_id", "operation", "target", "transport")
+
+    def __init__(
+        self,
+        transport: Transport = Transport.OTHER,
+        operation: str = "",
+        target: str = "",
+        correlation_id: str | None = None,
+    ) -> None:
+        self.transport = transport
+        self.operation = operation
+        self.target = target
+        self.correlation_id = correlation_id
+
+    def __repr__(self) -> str:
+        return (
+            f"ErrorContext({self.transport}, operation={self.operation!r}, target={self.target!r}, "
+            f"correlation_id={self.correlation_id!r})"
+        )
+
+
+_context: ContextVar[ErrorContext | None] = ContextVar("failwell_error_context", default=None)
+
+
+def current_context() -> ErrorContext | None:
+    """The error context that this code runs under, or None."""
+    return _context.get()
+
+
+@contextmanager
+def context(value: ErrorContext) -> Iterator[ErrorContext]:
+    """Run a block under an error context.
+
+    Args:
+        value: The context that events of this block carry.
+    """
+    token = _context.set(value)
+    try:
+        yield value
+    finally:
+        _context.reset(token)

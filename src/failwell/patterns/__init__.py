@@ -1,0 +1,1 @@
+"""One file, one pattern. Each imports the kernel only, never another pattern."""

@@ -1,0 +1,177 @@
+"""Retry: try again, because many failures pass by themselves.
+
+Use when a failure is likely to be gone in a moment (a network blip, a restart, a full queue) and doing
+the operation twice does no harm. Do not use for errors that stay, or around a service that is
+drowning: there, more calls are the problem.
+
+Source: Marc Brooker, "Exponential Backoff And Jitter" (AWS, 2015); Google SRE Book, ch. 21-22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from failwell import backoff as delays
+from failwell.derive import Call
+from failwell.errors import retry_after, transient
+from failwell.events import Attempt, GaveUp, Waiting
+from failwell.policy import On, Policy, matching
+from failwell.runtime import Runtime
+
+__all__ = ["Budget", "Retry"]
+
+class Budget(Protocol):
+    """What ``budget=`` takes: a limit on the extra load that retries of a whole process may cause."""
+
+    def deposit(self) -> object:
+        """A call was made."""
+        ...
+
+    def withdraw(self) -> bool:
+        """Whether one more attempt may be made; if so, it is counted."""
+        ...
+
+
+class Retry(Policy):
+    """Call again until it succeeds, the error is not worth it, or a limit is reached.
+
+    What finally failed is raised as it is, with one note that says how many attempts were made.
+
+    Args:
+        max_attempts: How many calls at most, the first one included.
+        backoff: The wait between attempts (default: ``Exponential(jitter="full")``).
+        on: Which errors are worth another attempt: a type, a tuple of types or a predicate
+            (default: transient ones, see `failwell.errors`).
+        retry_result: Says of a result that it is to be retried; the last one is returned all the same.
+        max_elapsed: Seconds since the first call after which no attempt starts. Waits are clipped to it.
+        budget: A limit shared by many calls; when it is spent, only the extra attempts are left out.
+        respect_retry_after: Whether a server's ``Retry-After`` beats the computed wait.
+        on_retry: Called with the `Waiting` event before each wait.
+        on_give_up: Called with the `GaveUp` event.
+
+    Raises:
+        ValueError: If ``max_attempts`` is below 1 or ``max_elapsed`` is not above 0.
+        TypeError: If an argument is of the wrong kind.
+    """
+
+    def __init__(
+        self,
+        max_attempts: int = 3,
+        backoff: delays.Backoff | None = None,
+        on: On = transient,
+        retry_result: Callable[[Any], object] | None = None,
+        max_elapsed: float | None = None,
+        budget: Budget | None = None,
+        respect_retry_after: bool = True,
+        on_retry: Callable[[Waiting], object] | None = None,
+        on_give_up: Callable[[GaveUp], object] | None = None,
+    ) -> None:
+        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int):
+            raise TypeError(f"max_attempts must be a whole number, got {max_attempts!r}")
+        if max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1 (the first call counts), got {max_attempts!r}")
+        if backoff is not None and not isinstance(backoff, delays.Backoff):
+            raise TypeError(f"backoff must be a strategy such as Exponential(1.0), got {backoff!r}")
+        if max_elapsed is not None and not max_elapsed > 0:
+            raise ValueError(f"max_elapsed must be above 0 seconds, got {max_elapsed!r}")
+        for name, function in (("retry_result", retry_result), ("on_retry", on_retry), ("on_give_up", on_give_up)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be callable, got {function!r}")
+        self.max_attempts = max_attempts
+        self.backoff = backoff or delays.Exponential(jitter="full")
+        self.on = on
+        self.retry_result = retry_result
+        self.max_elapsed = max_elapsed
+        self.budget = budget
+        self.respect_retry_after = respect_retry_after
+        self.on_retry = on_retry
+        self.on_give_up = on_give_up
+        self._worth_it = matching("on", on)
+
+    async def run(self, call: Call, rt: Runtime) -> Any:
+        started = rt.now()
+        if self.budget is not None:
+            await rt.decide("call counted", (None,), self.budget.deposit)
+        attempt = 1
+        waited = failure = traceback = None
+        while True:
+            rt.emit(Attempt, attempt)
+            failure = None
+            try:
+                result = await call()
+            except Exception as error:
+                if not self._worth_it(error):
+                    raise
+                failure = error
+                traceback = _of_this_attempt(error, traceback)
+            else:
+                if self.retry_result is None or not await rt.decide(
+                    "retry this result", (False, True), self.retry_result, result
+                ):
+                    return result
+            elapsed = rt.now() - started
+            left = min(float("inf") if self.max_elapsed is None else self.max_elapsed - elapsed, rt.time_left())
+            reason = "no attempt left" if attempt >= self.max_attempts else "no time left" if left <= 0 else ""
+            if not reason and self.budget is not None:
+                affordable = await rt.decide("retry budget left", (True, False), self.budget.withdraw)
+                reason = "" if affordable else "retry budget spent"
+            if reason:
+                await rt.announce(self.on_give_up, GaveUp, attempt, elapsed, failure, reason)
+                if failure is None:
+                    return result
+                try:
+                    raise _annotated(failure, attempt, elapsed, reason)
+                finally:
+                    failure = traceback = None  # a frame and its own traceback would keep each other alive
+            low, high = self._bounds(attempt, waited, failure, rt)
+            waited = rt.between(min(low, left), min(high, left))
+            await rt.announce(self.on_retry, Waiting, attempt, waited, (low, high), failure)
+            await rt.sleep(waited)
+            attempt += 1
+
+    def _bounds(
+        self, attempt: int, waited: float | None, failure: Exception | None, rt: Runtime
+    ) -> tuple[float, float]:
+        """The range of the next wait: what the server asks for, else what the strategy says."""
+        if failure is not None and self.respect_retry_after:
+            asked = retry_after(failure, now=rt.wall_time)
+            if asked is not None:
+                return asked, asked
+        return self.backoff.bounds(attempt, waited)
+
+    @classmethod
+    def high_frequency(cls, **changes: Any) -> Self:
+        """For calls made all the time, where a late answer is as bad as none: one quick second attempt."""
+        return cls(**{"max_attempts": 2, "backoff": delays.Exponential(0.1, max=0.1, jitter="full"), **changes})
+
+    @classmethod
+    def critical(cls, **changes: Any) -> Self:
+        """For the call that has to get through: five attempts, up to 15 s of waiting in all."""
+        return cls(**{"max_attempts": 5, "backoff": delays.Exponential(1.0, max=8.0, jitter="full"), **changes})
+
+    @classmethod
+    def batch_item(cls, **changes: Any) -> Self:
+        """For one item of many: two attempts, so that one bad item does not hold up the others."""
+        return cls(**{"max_attempts": 2, "backoff": delays.Fixed(0.5), **changes})
+
+
+def _annotated(error: Exception, attempts: int, elapsed: float, reason: str) -> Exception:
+    """The same error with one note, ready to be raised from the frame that caught it."""
+    count = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    prefix = "failwell gave up after "
+    notes = [n for n in getattr(error, "__notes__", []) if not n.startswith(prefix)]
+    error.__notes__ = [*notes, f"{prefix}{count} in {elapsed:.3g} s: {reason}"]
+    caught = error.__traceback__
+    return error.with_traceback(caught.tb_next if caught is not None else None)
+
+
+def _of_this_attempt(error: Exception, before: TracebackType | None) -> TracebackType | None:
+    """Cut what an earlier attempt left in the traceback of an error object that is raised again and again."""
+    entry = error.__traceback__
+    while before is not None and entry is not None:
+        if entry.tb_next is before:
+            entry.tb_next = None
+        entry = entry.tb_next
+    return error.__traceback__

@@ -1,0 +1,492 @@
+"""Policies: what wraps a function, how policies stack, and how the function that really runs is put together."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
+
+from failwell.derive import Call, PlainCall, derive
+from failwell.events import Event, Outcome, listening
+from failwell.runtime import AsyncRuntime, BlockingRuntime, Mark, Runtime, name_of
+
+__all__ = ["Matches", "On", "Operation", "Pattern", "Policy", "Protected", "Stack", "is_async", "matching", "protected"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+On: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], object]"
+"""Which errors a pattern handles: a type, a tuple of types, or a predicate."""
+
+
+class Matches(Protocol):
+    """A normalised ``on=``: whether an error is one that the pattern handles."""
+
+    def __call__(self, error: Exception, /) -> object:
+        """Anything truthy: handle it."""
+        ...
+
+
+def matching(name: str, on: Any) -> Matches:
+    """Turn an ``on=`` argument into a predicate.
+
+    Args:
+        name: The parameter, for the message.
+        on: An exception type, a tuple of them, or a predicate.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(on, type) and issubclass(on, BaseException):
+        on = (on,)
+    if isinstance(on, (tuple, list, set, frozenset)):
+        types = tuple(on)
+        for one in types:
+            if not (isinstance(one, type) and issubclass(one, BaseException)):
+                raise TypeError(f"{name} must hold exception types, got {one!r}")
+        return lambda error: isinstance(error, types)
+    if not callable(on):
+        raise TypeError(f"{name} must be an exception type, a tuple of them or a predicate, got {on!r}")
+    return on  # type: ignore[no-any-return]
+
+
+class Pattern:
+    """What every pattern is: one ``run``, its parameters, and its possible states.
+
+    A pattern of your own subclasses `Policy`, takes its parameters in ``__init__`` under the names of its
+    attributes, and writes ``run``.
+    """
+
+    _live: Any = None
+    _live_lock = threading.Lock()
+
+    async def run(self, call: Call, rt: Runtime) -> Any:
+        """Do it once.
+
+        Args:
+            call: ``await call()`` runs the inner layer; it has ``args``, ``kwargs`` and ``name``.
+            rt: The runtime: time, chance, state, events. Await nothing but ``call()`` and its methods.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `async def run(self, call, rt)`")
+
+    def situations(self) -> Mapping[str, Callable[[], Any]]:
+        """Name -> maker of a fresh state, for patterns that keep one. The first is what a new object starts in."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """The parameters by name, with their values."""
+        return {name: getattr(self, name, p.default) for name, p in _parameters(type(self)).items()}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other parameters, which shares the live state with this one.
+
+        Args:
+            **changes: Parameters by name.
+
+        Raises:
+            TypeError: If there is no such parameter.
+        """
+        known = _parameters(type(self))
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+        values = {**self._arguments(), **changes}
+        several = [values.pop(n) for n, p in known.items() if p.kind is p.VAR_POSITIONAL]
+        changed = type(self)(*(several[0] if several else ()), **values)
+        self.live_state()
+        changed._live = self._live
+        return changed
+
+    def _arguments(self) -> dict[str, Any]:
+        """What to construct an equal object with."""
+        return self.describe()
+
+    def live_state(self) -> Any:
+        """The state that all calls through this object share; made on first use."""
+        if self._live is None:
+            makers = list(self.situations().values())
+            if makers:
+                with Pattern._live_lock:
+                    if self._live is None:
+                        self._live = makers[0]()
+        return self._live
+
+    @property
+    def label(self) -> str:
+        """The name of this layer in events and drawings."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        shown: list[str] = []
+        for name, p in _parameters(type(self)).items():
+            value = getattr(self, name, p.default)
+            if p.kind is p.VAR_POSITIONAL:
+                shown += [_brief(one) for one in value]
+            elif value is not p.default and value != p.default:
+                shown.append(f"{name}={_brief(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@functools.cache
+def _parameters(pattern: type) -> Mapping[str, inspect.Parameter]:
+    return {n: p for n, p in inspect.signature(pattern).parameters.items() if p.kind is not p.VAR_KEYWORD}
+
+
+def _brief(value: Any) -> str:
+    return name_of(value) if callable(value) and not isinstance(value, Pattern) else repr(value)
+
+
+class Policy(Pattern):
+    """Something that wraps a function: a decorator, a way to call once, and a layer of a `Stack`."""
+
+    @property
+    def layers(self) -> tuple[Policy, ...]:
+        """The layers, outermost first; a single policy is its own only layer."""
+        return (self,)
+
+    def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """Protect a function. Name, docstring, signature and whether it is async stay the same.
+
+        Args:
+            fn: A function, async or plain.
+
+        Raises:
+            TypeError: If it is not callable, or a generator function.
+        """
+        if isinstance(fn, (staticmethod, classmethod)):
+            return type(fn)(self(fn.__func__))  # type: ignore[return-value]
+        return protect(self.layers, fn)
+
+    def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function once under this policy.
+
+        Args:
+            fn: A function, async or plain.
+            *args: What it is called with.
+            **kwargs: What it is called with.
+
+        Returns:
+            Its value; for an async function a coroutine.
+        """
+        return self(fn)(*args, **kwargs)
+
+    @overload
+    def outcome(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcome[T]]: ...
+    @overload
+    def outcome(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Outcome[T]: ...
+    def outcome(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a function once and tell how it went; no ``Exception`` is raised.
+
+        Args:
+            fn: A function, async or plain.
+            *args: What it is called with.
+            **kwargs: What it is called with.
+
+        Returns:
+            An `Outcome`; for an async function a coroutine that gives one.
+        """
+        guarded = self(fn)
+        if is_async(fn):
+            return _outcome_async(guarded, args, kwargs)
+        return _outcome_blocking(guarded, args, kwargs)
+
+    @overload
+    def __rshift__(self, inner: Policy) -> Stack: ...
+    @overload
+    def __rshift__(self, inner: Callable[P, T]) -> Callable[P, T]: ...
+    def __rshift__(self, inner: Any) -> Any:
+        """``outer >> inner`` is a stack; ``outer >> fn`` is the protected function."""
+        if isinstance(inner, Policy):
+            return Stack(self, inner)
+        if callable(inner):
+            return self(inner)
+        return NotImplemented
+
+
+class Operation(Pattern):
+    """A pattern that is called instead of wrapping something, such as a saga. It stacks as the innermost call."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives an awaitable."""
+        raise NotImplementedError
+
+    @property
+    def __name__(self) -> str:
+        return self.label.lower()
+
+    @functools.cached_property
+    def _bound(self) -> Callable[..., Any]:
+        return assemble((self,), _no_inner, blocking=not self.is_async, name=self.__name__)
+
+
+def _no_inner(*args: Any, **kwargs: Any) -> Any:
+    raise TypeError("an operation has no inner layer to call")
+
+
+class Stack(Policy):
+    """Several policies around one function, outermost first. ``outer >> inner`` makes one.
+
+    Args:
+        *layers: Policies; stacks among them are flattened.
+    """
+
+    def __init__(self, *layers: Policy) -> None:
+        flat: list[Policy] = []
+        for layer in layers:
+            if not isinstance(layer, Policy):
+                raise TypeError(f"a stack is made of policies, got {layer!r}")
+            flat += layer.layers
+        if not flat:
+            raise ValueError("a stack needs at least one policy")
+        self._layers = tuple(flat)
+
+    @property
+    def layers(self) -> tuple[Policy, ...]:
+        """The layers, outermost first."""
+        return self._layers
+
+    def describe(self) -> dict[str, Any]:
+        """The layers in order, each with its parameters."""
+        return {label: layer.describe() for layer, label in zip(self._layers, labels(self._layers), strict=True)}
+
+    def replace(self, **changes: Any) -> Self:
+        """Not for stacks: change a layer and stack anew.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a stack has no parameters of its own: use replace() on one of its layers and stack anew")
+
+    def __repr__(self) -> str:
+        return " >> ".join(map(repr, self._layers))
+
+
+# --- putting the function together ---------------------------------------------------------------
+
+
+class Protected(Generic[T]):
+    """What a protected function is made of; found in its ``__failwell__``."""
+
+    __slots__ = ("fn", "layers", "name")
+
+    def __init__(self, layers: Sequence[Pattern], fn: Callable[..., T], name: str) -> None:
+        self.layers = tuple(layers)
+        self.fn = fn
+        self.name = name
+
+
+def protected(fn: Any) -> Protected[Any] | None:
+    """What a function is protected by, or None.
+
+    Args:
+        fn: Any callable.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    found = getattr(fn, "__failwell__", None)
+    return found if isinstance(found, Protected) else None
+
+
+def is_async(fn: Any) -> bool:
+    """Whether calling ``fn`` gives an awaitable, decided from what it is, without calling it.
+
+    Args:
+        fn: A function, partial, bound method, object with ``__call__``, or an `Operation`.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, Operation):
+        return fn.is_async
+    return (
+        inspect.iscoroutinefunction(fn)
+        or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004 - not asking if callable
+        or getattr(fn, "_is_coroutine", None) is not None  # asyncio's own mark: mocks and compiled code carry it
+    )
+
+
+def labels(layers: Sequence[Pattern]) -> list[str]:
+    """A name for each layer that no other layer of the stack has.
+
+    Args:
+        layers: The layers, outermost first.
+    """
+    seen: dict[str, int] = {}
+    named: list[str] = []
+    for layer in layers:
+        seen[layer.label] = number = seen.get(layer.label, 0) + 1
+        named.append(layer.label if number == 1 else f"{layer.label} {number}")
+    return named
+
+
+def protect(layers: Sequence[Policy], fn: Callable[P, T]) -> Callable[P, T]:
+    """Wrap ``fn`` in layers, once and for all calls.
+
+    Args:
+        layers: The layers, outermost first.
+        fn: A function, async or plain.
+    """
+    if not callable(fn):
+        raise TypeError(f"a policy protects a callable, got {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"{name_of(fn)} is a generator function; a policy protects functions that return once")
+    name = name_of(fn)
+    blocking = not is_async(fn)
+    guarded = assemble(layers, fn, blocking=blocking, name=name)
+    functools.update_wrapper(guarded, fn)
+    if not hasattr(fn, "__name__"):
+        guarded.__name__ = guarded.__qualname__ = name
+    guarded.__failwell__ = Protected(layers, fn, name)  # type: ignore[attr-defined]
+    return guarded
+
+
+def assemble(
+    layers: Sequence[Pattern], fn: Callable[..., Any], *, blocking: bool, name: str
+) -> Callable[..., Any]:
+    """Chain layers around ``fn``.
+
+    Args:
+        layers: The layers, outermost first.
+        fn: The innermost function.
+        blocking: Whether it is a plain one.
+        name: The name of the operation.
+    """
+    runtime: Any = BlockingRuntime if blocking else AsyncRuntime
+    following = fn
+    last = len(layers) - 1
+    for place, label in reversed(list(enumerate(labels(layers)))):
+        layer = layers[place]
+        rt = runtime(label, name, layer.live_state())
+        outermost, innermost = place == 0, place == last
+        factory = derive(type(layer).run, blocking=blocking, outermost=outermost, innermost=innermost)
+        if factory is None or "run" in vars(layer):
+            factory = _driving(blocking, outermost, innermost)
+        following = factory(layer, rt, following, name)
+    return following
+
+
+def _driving(blocking: bool, outermost: bool, innermost: bool) -> Callable[..., Callable[..., Any]]:
+    """The same as a derived function, from the coroutine itself."""
+
+    def factory(layer: Pattern, rt: Any, following: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def unpack(args: Any, kwargs: Any) -> Any:
+            kind = PlainCall if blocking and innermost else Call
+            call: Any = kind(following, args, kwargs, name, packed=not innermost)
+            return _drive(layer.run(_Awaitable(call), _Driven(rt))) if blocking else layer.run(call, rt)
+
+        if outermost and blocking:
+            return lambda *args, **kwargs: unpack(args, kwargs)
+        if outermost:
+
+            async def run(*args: Any, **kwargs: Any) -> Any:
+                return await unpack(args, kwargs)
+
+            return run
+        return unpack
+
+    return factory
+
+
+class _Carried(Exception):
+    """Takes a StopIteration through a coroutine, which would turn it into a RuntimeError."""
+
+
+class _Awaitable:
+    """A plain call in the clothes of an async one."""
+
+    def __init__(self, call: Call) -> None:
+        self.plain = call
+        self.args, self.kwargs, self.name = call.args, call.kwargs, call.name
+
+    async def __call__(self) -> Any:
+        try:
+            return self.plain()
+        except StopIteration as error:
+            raise _Carried from error
+
+
+class _Driven:
+    """The blocking runtime in the clothes of an async one, for a coroutine that is driven without a loop."""
+
+    _AWAITED = frozenset({"announce", "sleep", "invoke", "decide", "within", "wait", "shielded", "graded"})
+
+    def __init__(self, rt: BlockingRuntime) -> None:
+        self._rt = rt
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._rt, name)
+        if name not in self._AWAITED:
+            return found
+
+        async def answer(*args: Any, **kwargs: Any) -> Any:
+            return found(*[_plain(a) for a in args], **{k: _plain(a) for k, a in kwargs.items()})
+
+        return answer
+
+
+def _plain(value: Any) -> Any:
+    """An async function that is handed to the runtime (a call, a cleanup) as a plain one."""
+    if isinstance(value, _Awaitable):
+        return value.plain
+    if inspect.iscoroutinefunction(value):
+        return lambda *args, **kwargs: _drive(value(*args, **kwargs))
+    return value
+
+
+def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never really suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    except _Carried as carried:
+        raise carried.__cause__ from None  # type: ignore[misc]
+    coroutine.close()
+    raise TypeError("run awaited something that is neither its call nor its runtime, which has no plain form")
+
+
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+class _Watch(Generic[T]):
+    """Collects what one call reports, and how it ended."""
+
+    value: T | None = None
+    error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self._events: list[Event] = []
+        self._mark = Mark()
+        self._listening = listening(self._events.append)
+        self._started = time.monotonic()
+        self._mark.__enter__()
+        self._listening.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        self._elapsed = time.monotonic() - self._started
+        self._listening.__exit__(None, None, None)
+        self._mark.__exit__()
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None
+
+    def outcome(self) -> Outcome[T]:
+        degraded = self._mark.degraded and self.error is None
+        return Outcome(self.value, self.error, tuple(self._events), self._elapsed, degraded)
+
+
+async def _outcome_async(guarded: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> Outcome[T]:
+    with _Watch[T]() as watch:
+        watch.value = await guarded(*args, **kwargs)
+    return watch.outcome()
+
+
+def _outcome_blocking(guarded: Callable[..., T], args: Any, kwargs: Any) -> Outcome[T]:
+    with _Watch[T]() as watch:
+        watch.value = guarded(*args, **kwargs)
+    return watch.outcome()

@@ -1,0 +1,526 @@
+"""Everything that a pattern asks of the world, in three words: asynchronous, blocking, exploring.
+
+A pattern's ``run`` awaits only its ``call()`` and methods of the runtime that it is given, so the same
+text serves an event loop, a plain thread and the explorer (`failwell.flow`), which answers every
+question with each possible answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import inspect
+import random
+import threading
+import time
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
+
+from failwell import virtual
+from failwell.errors import ErrorContext
+from failwell.events import Event, bus, log, where
+
+__all__ = ["LATE", "Abandoned", "AsyncRuntime", "BlockingRuntime", "Late", "Mark", "Runtime", "Signal", "deadline", "name_of"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+EventType = Callable[Concatenate[str, str, float, "ErrorContext | None", P], Event]
+
+
+class Late(enum.Enum):
+    """The type of `LATE`."""
+
+    LATE = "late"
+
+
+LATE: Final = Late.LATE
+"""What `Runtime.within` returns for a call that was not done in time."""
+
+deadline: ContextVar[float | None] = ContextVar("failwell_deadline", default=None)
+"""The monotonic time at which everything in this context must be over, or None."""
+
+
+class Runtime(Protocol):
+    """What a pattern may ask. Methods marked *awaited* are awaited in ``run``; the others answer at once.
+
+    Attributes:
+        state: This policy's live state (while exploring: a fresh one), made by its ``situations()``.
+        layer: The label of this layer, as events carry it.
+        operation: The name of the protected operation.
+    """
+
+    state: Any
+    layer: str
+    operation: str
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def wall_time(self) -> float:
+        """Seconds since the epoch; only for comparing with dates that others sent."""
+        ...
+
+    def time_left(self) -> float:
+        """Seconds until the deadline that this call runs under; infinite without one."""
+        ...
+
+    def between(self, low: float, high: float) -> float:
+        """A random number of seconds from ``low`` to ``high``."""
+        ...
+
+    def emit(self, event: EventType[P], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Report an event, given by its type and the values of its own fields."""
+        ...
+
+    def degraded(self) -> None:
+        """Mark the answer as not the real one, for `graded` and `Outcome.degraded`."""
+        ...
+
+    async def announce(
+        self, callback: Callable[[Any], object] | None, event: EventType[P], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """*Awaited.* Report an event and hand it to the user's callback; what that raises is logged."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """*Awaited.* Wait. A wait of zero yields to the loop once and does not sleep."""
+        ...
+
+    async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        """*Awaited.* Call an operation of the user's: an alternative, a step, a compensation."""
+        ...
+
+    async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
+        """*Awaited.* Ask a function of the user's for one of ``options`` (a predicate: True or False)."""
+        ...
+
+    async def within(self, seconds: float, call: Callable[[], Any]) -> Any:
+        """*Awaited.* Run a call; `LATE` if it is not done after ``seconds``."""
+        ...
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        """*Awaited.* Wait until a signal is set; False if ``timeout`` seconds pass first."""
+        ...
+
+    async def shielded(self, fn: Callable[[], Any]) -> Any:
+        """*Awaited.* Run cleanup to its end, whatever happens to the caller meanwhile."""
+        ...
+
+    async def graded(self, call: Callable[[], Any]) -> tuple[Any, bool]:
+        """*Awaited.* Run a call; its value, and whether an inner layer marked it as degraded."""
+        ...
+
+
+# --- what both worlds share ----------------------------------------------------------------------
+
+
+class Mark:
+    """Whether the answer under way is a degraded one. A mark reaches every enclosing block."""
+
+    __slots__ = ("_token", "degraded", "outer")
+
+    def __enter__(self) -> Mark:
+        self.degraded = False
+        self.outer = _mark.get()
+        self._token = _mark.set(self)
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        _mark.reset(self._token)
+
+
+_mark: ContextVar[Mark | None] = ContextVar("failwell_mark", default=None)
+
+
+class Signal:
+    """Wakes everyone who waits for it, on whatever loop or thread. It is set once."""
+
+    __slots__ = ("_lock", "_wakers", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._lock = threading.Lock()
+        self._wakers: dict[object, Callable[[], None]] = {}
+
+    def set(self) -> None:
+        """Wake all who wait, and everyone who comes later at once."""
+        with self._lock:
+            self.is_set = True
+            wakers = list(self._wakers.values())
+            self._wakers.clear()
+        for wake in wakers:
+            wake()
+
+    def add(self, key: object, wake: Callable[[], None]) -> bool:
+        """Have ``wake`` called on `set`; False if it is set already."""
+        with self._lock:
+            if not self.is_set:
+                self._wakers[key] = wake
+            return not self.is_set
+
+    def discard(self, key: object) -> None:
+        """Forget a waiter."""
+        with self._lock:
+            self._wakers.pop(key, None)
+
+
+class _Here:
+    """The answers that are the same for every runtime."""
+
+    __slots__ = ("layer", "operation", "state")
+
+    def __init__(self, layer: str, operation: str, state: Any = None) -> None:
+        self.layer = layer
+        self.operation = operation
+        self.state = state
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wall_time(self) -> float:
+        return time.time()
+
+    def time_left(self) -> float:
+        until = deadline.get()
+        return float("inf") if until is None else until - self.now()
+
+    def between(self, low: float, high: float) -> float:
+        return low if low == high else low + (high - low) * random.random()
+
+    def emit(self, event: EventType[P], *args: P.args, **kwargs: P.kwargs) -> None:
+        if bus.active:
+            bus.publish(event(*where(self.layer, self.operation, self.now()), *args, **kwargs))
+
+    def degraded(self) -> None:
+        mark = _mark.get()
+        while mark is not None:
+            mark.degraded = True
+            mark = mark.outer
+
+
+def _callback_failed(callback: object) -> None:
+    log.exception("a failwell callback failed: %s", name_of(callback))
+
+
+def name_of(fn: Any) -> str:
+    """The name by which a callable is known in events, errors and drawings.
+
+    Args:
+        fn: Any callable.
+    """
+    while True:
+        name = getattr(fn, "__name__", None)
+        if name is not None:
+            return str(name)
+        inner = getattr(fn, "func", None)  # functools.partial
+        if inner is None:
+            return type(fn).__name__
+        fn = inner
+
+
+# --- on an event loop ----------------------------------------------------------------------------
+
+
+class AsyncRuntime(_Here):
+    """The runtime of async calls, on asyncio."""
+
+    __slots__ = ()
+
+    async def announce(
+        self, callback: Callable[[Any], object] | None, event: EventType[P], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        if callback is None and not bus.active:
+            return
+        happened = event(*where(self.layer, self.operation, self.now()), *args, **kwargs)
+        if bus.active:
+            bus.publish(happened)
+        if callback is not None:
+            try:
+                result = callback(happened)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                _callback_failed(callback)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        result = fn(*args, **(kwargs or {}))
+        return await result if inspect.isawaitable(result) else result
+
+    async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
+        result = fn(*args)
+        return await result if inspect.isawaitable(result) else result
+
+    @types.coroutine
+    def within(self, seconds: float, call: Callable[[], Coroutine[Any, Any, Any]]) -> Generator[Any, Any, Any]:
+        started = self.now()
+        work = call()
+        try:
+            waits_for = work.send(None)
+        except StopIteration as done:
+            return done.value
+        # It really suspends; only now is a timer worth its price (most calls never get here in tests and caches).
+        task = asyncio.current_task()
+        if task is None:
+            work.close()
+            raise RuntimeError("a timeout needs a running asyncio task")
+        limit = _Limit(task)
+        timer = asyncio.get_running_loop().call_later(seconds - (self.now() - started), limit.expire)
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except GeneratorExit:
+                    work.close()
+                    raise
+                except BaseException as thrown:
+                    waits_for = work.throw(thrown)
+                else:
+                    waits_for = work.send(sent)
+        except StopIteration as done:
+            limit.caught()
+            return done.value
+        except asyncio.CancelledError:
+            if limit.caught():
+                return LATE
+            raise
+        except BaseException:
+            limit.caught()
+            raise
+        finally:
+            timer.cancel()
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[bool] = loop.create_future()
+
+        def resolve(value: bool) -> None:
+            if not woken.done():
+                woken.set_result(value)
+
+        def wake() -> None:
+            if asyncio._get_running_loop() is loop:
+                resolve(True)
+            else:
+                with suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                    loop.call_soon_threadsafe(resolve, True)
+
+        if not signal.add(woken, wake):
+            return True
+        timer = None if timeout is None else loop.call_later(timeout, resolve, False)
+        try:
+            return await woken
+        finally:
+            signal.discard(woken)
+            if timer is not None:
+                timer.cancel()
+
+    async def shielded(self, fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = asyncio.ensure_future(fn())
+        interrupted: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                interrupted = error
+        if interrupted is not None:
+            task.cancelled() or task.exception()  # retrieved, so that asyncio does not report it as lost
+            raise interrupted
+        return task.result()
+
+    async def graded(self, call: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        with Mark() as mark:
+            return await call(), mark.degraded
+
+
+class _Limit:
+    """Tells the cancellation by our timer from anybody else's, as `asyncio.timeout` does."""
+
+    __slots__ = ("before", "expired", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.before = task.cancelling()
+        self.expired = False
+
+    def expire(self) -> None:
+        self.expired = True
+        self.task.cancel()
+
+    def caught(self) -> bool:
+        """Take our own cancellation back; whether it was the only one."""
+        return self.expired and self.task.uncancel() <= self.before
+
+
+# --- in a plain thread ---------------------------------------------------------------------------
+
+
+class Abandoned(BaseException):
+    """Ends a thread whose caller was told "timed out": nothing new may start there.
+
+    A ``BaseException``, so that no handler of the operation's errors takes it for one.
+    """
+
+
+class _Lease:
+    """The right of a worker thread to go on; it ends when its caller, or that one's caller, stops waiting."""
+
+    __slots__ = ("ended", "outer")
+
+    def __init__(self, outer: _Lease | None) -> None:
+        self.outer = outer
+        self.ended = Signal()
+
+    def is_over(self) -> bool:
+        lease: _Lease | None = self
+        while lease is not None:
+            if lease.ended.is_set:
+                return True
+            lease = lease.outer
+        return False
+
+
+_lease: ContextVar[_Lease | None] = ContextVar("failwell_lease", default=None)
+
+
+class BlockingRuntime(_Here):
+    """The runtime of plain calls: the same answers, waited for in the calling thread."""
+
+    __slots__ = ()
+
+    def _still_wanted(self) -> None:
+        lease = _lease.get()
+        if lease is not None and lease.is_over():
+            raise Abandoned("the caller stopped waiting for this thread")
+
+    def now(self) -> float:
+        self._still_wanted()
+        return time.monotonic()
+
+    def between(self, low: float, high: float) -> float:
+        self._still_wanted()
+        return super().between(low, high)
+
+    def emit(self, event: EventType[P], *args: P.args, **kwargs: P.kwargs) -> None:
+        self._still_wanted()
+        if bus.active:
+            bus.publish(event(*where(self.layer, self.operation, time.monotonic()), *args, **kwargs))
+
+    def degraded(self) -> None:
+        self._still_wanted()
+        super().degraded()
+
+    def announce(
+        self, callback: Callable[[Any], object] | None, event: EventType[P], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        self._still_wanted()
+        if callback is None and not bus.active:
+            return
+        happened = event(*where(self.layer, self.operation, time.monotonic()), *args, **kwargs)
+        if bus.active:
+            bus.publish(happened)
+        if callback is not None:
+            try:
+                refuse_awaitable(callback, callback(happened))
+            except Exception:
+                _callback_failed(callback)
+
+    def sleep(self, seconds: float) -> None:
+        self._still_wanted()
+        lease = _lease.get()
+        if lease is not None:
+            self.wait(lease.ended, seconds)  # ends at once when nobody waits for this thread any more
+            self._still_wanted()
+        elif seconds > 0:  # time.sleep(0) costs 67 us
+            time.sleep(seconds)
+
+    def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        self._still_wanted()
+        return refuse_awaitable(fn, fn(*args, **(kwargs or {})))
+
+    def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
+        self._still_wanted()
+        result: T = refuse_awaitable(fn, fn(*args))
+        return result
+
+    def within(self, seconds: float, call: Callable[[], T]) -> T | Literal[Late.LATE]:
+        self._still_wanted()
+        lease = _Lease(_lease.get())
+        finished = Signal()
+        result: list[T] = []
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            _lease.set(lease)
+            try:
+                result.append(call())
+            except BaseException as error:
+                failure.append(error)
+            finally:
+                finished.set()
+
+        context = copy_context()
+        virtual.start_thread(lambda: context.run(work))
+        try:
+            done = self.wait(finished, seconds)
+        except BaseException:
+            lease.ended.set()
+            raise
+        if not done:
+            lease.ended.set()
+            return LATE
+        if failure:
+            try:
+                raise failure[0]
+            finally:
+                failure.clear()  # the frame of `work` must not keep the traceback alive
+        return result[0]
+
+    def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        self._still_wanted()
+        woken = virtual.make_event()
+        if not signal.add(woken, woken.set):
+            return True
+        try:
+            return woken.wait(timeout)
+        finally:
+            signal.discard(woken)
+
+    def shielded(self, fn: Callable[[], T]) -> T:
+        token = _lease.set(None)  # cleanup goes on in an abandoned thread too
+        try:
+            return fn()
+        finally:
+            _lease.reset(token)
+
+    def graded(self, call: Callable[[], T]) -> tuple[T, bool]:
+        self._still_wanted()
+        with Mark() as mark:
+            return call(), mark.degraded
+
+
+def refuse_awaitable(fn: Any, result: T) -> T:
+    """Return a plain result; close an awaitable one and say whose it is.
+
+    Args:
+        fn: What returned it.
+        result: What it returned.
+
+    Raises:
+        TypeError: If the result is awaitable: it would never be awaited under a plain call.
+    """
+    if hasattr(result, "__await__") and inspect.isawaitable(result):
+        close = getattr(result, "close", None) or getattr(result, "cancel", None)
+        if close is not None:
+            close()
+        raise TypeError(
+            f"{name_of(fn)} returned {type(result).__name__!s}, an awaitable, under a plain call: "
+            "make it an async function, or protect an async function"
+        )
+    return result

@@ -1,0 +1,363 @@
+"""Virtual time: waits cost nothing, clocks tell a time that only waiting moves, chance follows a seed.
+
+`run(main())` is `asyncio.run` in virtual time; `clock()` is the same for plain code. Inside, asyncio's
+timers, ``time.sleep``, ``time.monotonic``, ``time.time``, ``time.perf_counter`` and ``random`` are
+virtual; the clock starts at 0.0 and stands still while any thread works.
+
+What took a reference before (``from time import sleep``) still holds the real function; other threads
+of the process keep real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import Any, TypeVar
+
+__all__ = ["Clock", "Deadlock", "VirtualLoop", "clock", "current_clock", "make_event", "run", "start_thread"]
+
+T = TypeVar("T")
+
+
+class Deadlock(RuntimeError):
+    """Everybody waits and no timer is set: in virtual time nothing can happen any more."""
+
+
+class _Waiter:
+    """One thread that waits for a virtual moment, or to be woken before it."""
+
+    __slots__ = ("due", "event", "place", "stuck")
+
+    def __init__(self, due: float, place: int) -> None:
+        self.due = due
+        self.place = place
+        self.event = threading.Event()
+        self.stuck = False
+
+    def __lt__(self, other: _Waiter) -> bool:
+        return (self.due, self.place) < (other.due, other.place)
+
+
+class Clock:
+    """A clock that several threads share; it moves only when all of them wait, to the earliest moment asked for.
+
+    Attributes:
+        now: Virtual seconds since the start.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._lock = threading.Lock()
+        self._working = 1  # threads that work and so hold the clock still; the creator is the first
+        self._waiting: list[_Waiter] = []
+        self._place = 0
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for some virtual seconds."""
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        self.wait(self.make_waiter(seconds))
+
+    def make_waiter(self, timeout: float | None) -> _Waiter:
+        """Something to `wait` with, due in ``timeout`` seconds (None: only when woken)."""
+        self._place += 1
+        return _Waiter(float("inf") if timeout is None else self.now + timeout, self._place)
+
+    def wait(self, waiter: _Waiter) -> None:
+        """Block this thread until the waiter is due or woken."""
+        with self._lock:
+            if waiter.event.is_set():
+                return
+            heapq.heappush(self._waiting, waiter)
+            self._leave()
+        waiter.event.wait()
+        if waiter.stuck:
+            raise Deadlock("everybody waits in virtual time and no timer is set, so nothing can happen any more")
+
+    def wake(self, waiter: _Waiter) -> None:
+        """End a wait early."""
+        with self._lock:
+            self._release(waiter)
+
+    def enter(self) -> None:
+        """A thread starts to work."""
+        with self._lock:
+            self._working += 1
+
+    def leave(self) -> None:
+        """A thread ends its work."""
+        with self._lock:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._working -= 1
+        if self._working == 0 and self._waiting:
+            first = self._waiting[0]
+            if first.due == float("inf"):
+                first.stuck = True
+            else:
+                self.now = max(self.now, first.due)
+            self._release(first)
+
+    def _release(self, waiter: _Waiter) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+            heapq.heapify(self._waiting)
+            self._working += 1
+        waiter.event.set()
+
+
+_clock: ContextVar[Clock | None] = ContextVar("failwell_virtual_clock", default=None)
+
+
+def current_clock() -> Clock | None:
+    """The virtual clock that this code runs under, or None in real time."""
+    return _clock.get()
+
+
+# --- what blocking code waits with ---------------------------------------------------------------
+
+
+class _VirtualEvent:
+    """`threading.Event` in virtual time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._set = False
+        self._waiters: list[_Waiter] = []
+
+    def set(self) -> None:
+        self._set = True
+        for waiter in self._waiters:
+            self._clock.wake(waiter)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        waiter = self._clock.make_waiter(timeout)
+        self._waiters.append(waiter)
+        if not self._set:
+            self._clock.wait(waiter)
+        return self._set
+
+
+def make_event() -> threading.Event | _VirtualEvent:
+    """An event to wait for, in whatever time this code runs under."""
+    clock = _clock.get()
+    return threading.Event() if clock is None else _VirtualEvent(clock)
+
+
+def start_thread(work: Callable[[], object]) -> None:
+    """Run ``work`` in a daemon thread that holds the virtual clock still, if there is one."""
+    clock = _clock.get()
+    if clock is None:
+        threading.Thread(target=work, daemon=True, name="failwell").start()
+        return
+
+    def hold() -> None:
+        try:
+            work()
+        finally:
+            clock.leave()
+
+    clock.enter()
+    threading.Thread(target=hold, daemon=True, name="failwell-virtual").start()
+
+
+# --- the event loop ------------------------------------------------------------------------------
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An asyncio event loop whose time jumps to the next timer.
+
+    It has no selector and no sockets, so it runs wherever Python runs, in a browser as well.
+
+    Args:
+        clock: The clock to move; a new one by default.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
+        self.clock = clock or Clock()
+        self._selector = self
+        self._jobs = 0
+        self._waiter: _Waiter | None = None
+        self._woken = False
+        self._clock_resolution = 1e-9  # asyncio fires timers that are due before now + resolution
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self.clock.now
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """Called by asyncio when nothing is ready: wait for a thread's work, or jump to the next timer."""
+        if timeout is not None and timeout <= 0:
+            return []
+        due = self._scheduled[0].when() if self._scheduled else None  # type: ignore[attr-defined]
+        clock = self.clock
+        if due is not None and clock._working == 1 and not clock._waiting and not self._woken:
+            clock.now = max(clock.now, due)  # the usual case: nobody else is there
+            return []
+        self._waiter = waiter = clock.make_waiter(None if due is None else max(0.0, due - clock.now))
+        if self._woken:
+            self._woken = False
+        else:
+            clock.wait(waiter)
+        self._waiter = None
+        return []
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """Nothing comes from a selector."""
+
+    def _write_to_self(self) -> None:
+        self._woken = True
+        waiter = self._waiter
+        if waiter is not None:
+            self._woken = False
+            self.clock.wake(waiter)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Run blocking work in a thread; the clock stands still meanwhile, unless the work itself sleeps."""
+        self.clock.enter()
+        context = copy_context()
+        context.run(_clock.set, self.clock)
+        done = super().run_in_executor(executor, lambda: context.run(func, *args))
+        # The callback is queued behind the one that hands over the result, so the loop sees that first.
+        done.add_done_callback(lambda _: self.clock.leave())
+        return done
+
+
+# --- the patched standard library ----------------------------------------------------------------
+
+_NAMES = ("sleep", "monotonic", "time", "perf_counter", "monotonic_ns", "time_ns", "perf_counter_ns")
+_real: dict[str, Any] = {name: getattr(time, name) for name in _NAMES}
+_users = 0
+_users_lock = threading.Lock()
+
+
+def _reader(name: str) -> Callable[[], float]:
+    real = _real[name]
+    scale = 1_000_000_000 if name.endswith("_ns") else 1
+
+    def read() -> float:
+        clock = _clock.get()
+        if clock is None:
+            return real()  # type: ignore[no-any-return]
+        return clock.now if scale == 1 else int(clock.now * scale)
+
+    read.__name__ = name
+    return read
+
+
+def _sleep(seconds: float) -> None:
+    clock = _clock.get()
+    _real["sleep"](seconds) if clock is None else clock.sleep(seconds)
+
+
+_virtual: dict[str, Any] = {name: _reader(name) for name in _NAMES if name != "sleep"} | {"sleep": _sleep}
+
+
+@contextmanager
+def patched(clock: Clock) -> Iterator[None]:
+    """Make ``time`` follow ``clock`` for this context; everybody else keeps real time."""
+    global _users
+    with _users_lock:
+        _users += 1
+        for name in _NAMES:
+            setattr(time, name, _virtual[name])
+    token = _clock.set(clock)
+    try:
+        yield
+    finally:
+        _clock.reset(token)
+        with _users_lock:
+            _users -= 1
+            if _users == 0:
+                for name in _NAMES:
+                    setattr(time, name, _real[name])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let ``random`` follow ``seed`` and restore it afterwards."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextmanager
+def clock(*, seed: int = 0) -> Iterator[Clock]:
+    """Run plain code in virtual time.
+
+    Args:
+        seed: What ``random`` is seeded with; it is restored afterwards.
+    """
+    own = Clock()
+    with patched(own), seeded(seed):
+        yield own
+
+
+@contextmanager
+def outside_running_loop() -> Generator[None, None, None]:
+    """Let another loop run here although one is running already, as in a browser or a notebook."""
+    running = asyncio._get_running_loop()
+    if running is None:
+        yield
+        return
+    asyncio._set_running_loop(None)
+    # From 3.12 on the current task is remembered by thread, not by loop: it has to step aside as well.
+    swap = getattr(asyncio.tasks, "_swap_current_task", None) if sys.version_info >= (3, 12) else None
+    task = swap(running, None) if swap is not None else None
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
+        if swap is not None:
+            swap(running, task)
+
+
+def run(main: Coroutine[Any, Any, T], *, seed: int = 0) -> T:
+    """Run a coroutine in virtual time that starts at 0.0.
+
+    Like `asyncio.run`, except that it may be called while another loop is running.
+
+    Args:
+        main: The coroutine.
+        seed: What ``random`` is seeded with, so that every jitter is the same each time.
+
+    Raises:
+        Deadlock: If every task waits and no timer is set.
+        TypeError: If ``main`` is no coroutine.
+    """
+    if not asyncio.iscoroutine(main):
+        raise TypeError(f"virtual.run takes a coroutine, got {main!r}: write run(main()), with the call")
+    loop = VirtualLoop()
+    with outside_running_loop(), patched(loop.clock), seeded(seed):
+        try:
+            return loop.run_until_complete(main)
+        finally:
+            _close(loop)
+
+
+def _close(loop: VirtualLoop) -> None:
+    """End what is left on a loop, as `asyncio.run` does."""
+    try:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            with contextlib.suppress(Deadlock):
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
