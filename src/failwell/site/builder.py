@@ -1,5 +1,8 @@
 """Builds and serves the site."""
 
+# MkDocs is half typed:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import os

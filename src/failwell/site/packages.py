@@ -1,8 +1,8 @@
 """Third-party browser files, fetched at build time.
 
 None of them is committed. Each is an npm package of one exact version whose archive must have the SHA-512 that is
-written here; what is needed of it is unpacked into a cache folder that git ignores. npm itself comes from a Python wheel,
-so a machine with nothing but Python can build the site, and it asks whichever registry npm is configured with.
+written here; what is needed of it is unpacked into a cache folder that git ignores. npm itself comes from a Python
+wheel, so a machine with nothing but Python can build the site, and it asks whichever registry npm is configured with.
 """
 
 from __future__ import annotations

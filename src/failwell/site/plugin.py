@@ -1,11 +1,13 @@
 """The MkDocs side, kept thin: everything it calls works without MkDocs."""
 
+# MkDocs is half typed:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import logging
-import posixpath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
@@ -34,6 +36,7 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
 
     def __init__(self) -> None:
         self._pages: dict[str, llms.PageText] = {}
+        self._order: list[str] = []
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
         """Fetches the browser files before other plugins look for them."""
@@ -70,14 +73,16 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
         llms.write(pages, Path(config.site_dir), title=config.site_name, summary=config.site_description or "")
 
 
-def _existing(nav: Any, docs: Path) -> Any:
+def _existing(nav: list[Any], docs: Path) -> list[Any]:
     """The navigation without pages that are not written yet, which the log names."""
-    if isinstance(nav, str):
-        if nav.endswith(".md") and not (docs / nav).is_file():
-            _log.info("not in the navigation, for it is not written yet: %s", posixpath.normpath(nav))
-            return None
-        return nav
-    if isinstance(nav, dict):
-        kept = {title: _existing(entry, docs) for title, entry in nav.items()}
-        return {title: entry for title, entry in kept.items() if entry} or None
-    return [entry for entry in (_existing(entry, docs) for entry in nav) if entry]
+    kept: list[Any] = []
+    for entry in nav:
+        title, target = next(iter(cast("dict[str, Any]", entry).items()))
+        if isinstance(target, list):
+            if section := _existing(target, docs):
+                kept.append({title: section})
+        elif (docs / target).is_file():
+            kept.append(entry)
+        else:
+            _log.info("not in the navigation, for it is not written yet: %s", target)
+    return kept
