@@ -1,4 +1,4 @@
-"""Every Python fence of the pages, of the README and of the docstrings: found twice, by the runner and by a real parser."""
+"""Every Python fence of pages, README and docstrings: found twice, by the runner and by a real parser."""
 
 from __future__ import annotations
 

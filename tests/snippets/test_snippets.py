@@ -56,7 +56,7 @@ def test_a_snippet_prints_what_it_says(
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the runner leaves its own there
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    eval_example.set_config(line_length=120, target_version="py311")
+    eval_example.set_config(line_length=120, target_version="py311")  # pyright: ignore[reportArgumentType]  it works
 
     raised: Exception | None = None
     try:

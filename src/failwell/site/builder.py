@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -67,10 +69,14 @@ def serve(root: Path | None = None, port: int = 8000) -> None:
         from mkdocs.exceptions import MkDocsException
     except ImportError:
         raise SiteError("serving the site needs MkDocs: pip install 'failwell[site]'") from None
-    port = _free(port)
-    print(f"Failwell will be at http://{HOST}:{port}/ as soon as it is built (Ctrl-C stops it)", flush=True)
+    print("building the site ...", flush=True)
+    server_log = logging.getLogger("mkdocs.livereload")
+    server_log.setLevel(logging.INFO)
+    server_log.addFilter(_announce)
     try:
-        mkdocs_serve(str(configuration), dev_addr=f"{HOST}:{port}")
+        mkdocs_serve(str(configuration), dev_addr=f"{HOST}:{_free(port)}")
+    except KeyboardInterrupt:
+        return
     except MkDocsException as error:
         raise SiteError(f"the site was not built: {error}") from error
 
@@ -84,6 +90,14 @@ def _configuration(root: Path | None) -> Path:
 
 def _silence_banner() -> None:
     os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")  # Material's, about a version that is pinned out
+
+
+def _announce(record: logging.LogRecord) -> bool:
+    """Says where the site is at the moment when MkDocs' server answers there, in place of its log line."""
+    address = re.search(rf"Serving on (http://{re.escape(HOST)}:\d+/)", record.getMessage())
+    if address:
+        print(f"Failwell is at {address[1]} (Ctrl-C stops it)", flush=True)
+    return address is None and record.levelno > logging.INFO
 
 
 def _free(port: int) -> int:

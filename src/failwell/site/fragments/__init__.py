@@ -71,12 +71,18 @@ def render(name: str, *args: str) -> str:
     try:
         signature.bind(*args)
     except TypeError:
-        wanted = " ".join(map(str, signature.parameters.values())) or "no arguments"
-        raise FragmentError(f"{name} takes: {wanted}; it got {len(args)} argument(s)") from None
+        wanted = " ".join(map(_as_written, signature.parameters.values())) or "nothing"
+        raise FragmentError(f"{name} takes {wanted}; it got {' '.join(args) or 'nothing'}") from None
     try:
         return function(*args)
     except (ValueError, LookupError, ImportError, OSError) as error:
         raise FragmentError(f"{type(error).__name__}: {error}") from error
+
+
+def _as_written(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f"[{parameter.name.upper()}...]"
+    return parameter.name.upper() if parameter.default is parameter.empty else f"[{parameter.name.upper()}]"
 
 
 def fill(markdown: str, page: str) -> str:
