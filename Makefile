@@ -54,7 +54,7 @@ types: $(READY) ## mypy and pyright, both strict
 	@$(BIN)/pyright
 
 pytest: $(READY) ## all tests
-	@$(BIN)/pytest -q -m "not soak"
+	@$(BIN)/pytest -q -m "not soak" -n 2 --dist loadgroup
 
 soak: $(READY) ## the long runs
 	@$(BIN)/pytest -q -m soak
@@ -69,8 +69,8 @@ snippets: $(READY) ## rewrite the `#>` output of every snippet in docs, README a
 # -- evidence -------------------------------------------------------------------------------------------------------
 
 .PHONY: bench mutants
-bench: $(READY) ## overhead per call, beside the peers
-	@$(BIN)/python -m tests.bench
+bench: $(READY) ## measure the overhead per call beside the peers, and record it for the site
+	@$(BIN)/python -m failwell.bench --json docs/evidence/benchmark.json
 
 mutants: $(READY) ## mutation testing of kernel and patterns (takes long)
 	@$(BIN)/python .ci/install.py mutants

@@ -84,7 +84,11 @@ def _unpack(packed: Path, home: Path) -> None:
             link.unlink()
         (fresh / "chromium").chmod(0o755)
         (fresh / "fonts.conf").write_text(_FONTS.format(home=home), encoding="utf-8")
-        fresh.rename(home)
+        try:
+            fresh.rename(home)
+        except OSError:  # someone else was faster
+            if not home.is_dir():
+                raise
 
 
 def version(chromium: Chromium) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from pathlib import Path
 
 from failwell.site.packages import MERMAID
@@ -28,6 +28,7 @@ def place(docs: Path, cache: Path) -> None:
 def _write(target: Path, content: bytes) -> None:
     if target.is_file() and target.read_bytes() == content:
         return  # an untouched file does not make a serving site build again
-    fresh = target.with_name(target.name + ".tmp")
-    fresh.write_bytes(content)
-    shutil.move(fresh, target)
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".tmp", delete=False) as fresh:
+        fresh.write(content)
+    Path(fresh.name).chmod(0o644)
+    Path(fresh.name).replace(target)

@@ -48,7 +48,7 @@ def build(root: Path | None = None, to: Path | None = None) -> Path:
         finally:
             config.plugins.on_shutdown()
     except MkDocsException as error:
-        raise SiteError(f"the site was not built: {error}") from error
+        raise SiteError(f"the site was not built: {_first_cause(error)}") from error
     return Path(config.site_dir)
 
 
@@ -78,7 +78,16 @@ def serve(root: Path | None = None, port: int = 8000) -> None:
     except KeyboardInterrupt:
         return
     except MkDocsException as error:
-        raise SiteError(f"the site was not built: {error}") from error
+        raise SiteError(f"the site was not built: {_first_cause(error)}") from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What a page or fragment complained about, beneath MkDocs' "Aborted with a BuildError!"."""
+    while error.__context__ is not None and type(error).__module__.startswith("mkdocs"):
+        if not type(error.__context__).__module__.startswith("mkdocs"):
+            break
+        error = error.__context__
+    return error
 
 
 def _configuration(root: Path | None) -> Path:
