@@ -1,0 +1,248 @@
+"""The API client against its server, for real: what each call went through, and what is left when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from failwell import Outcome
+from failwell.errors import TimeoutExceeded, TransientError
+from failwell.events import Attempt, FellBack, GaveUp, TimedOut, Waiting
+from failwell.examples.api_client import ask_plainly, rates_in, recovery, yesterdays_rates
+from failwell.examples.flaky_server import BEHAVIOURS, FlakyServer
+from failwell.examples.story import chain
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/examples/api_client.md"
+REAL = {"EUR/USD": 1.09}
+
+
+class Run(NamedTuple):
+    outcomes: dict[str, Outcome[Any]]
+    requests: dict[str, list[float]]
+    url: str
+    seconds: float
+
+
+def getter(http: httpx.AsyncClient) -> Callable[[str], Any]:
+    async def get(path: str) -> dict[str, Any]:
+        return rates_in(await http.get(path))
+
+    return get
+
+
+async def everything() -> Run:
+    started = time.monotonic()
+    with FlakyServer() as server:
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            get = getter(http)
+            found = await asyncio.gather(*(recovery.outcome(get, path) for path in BEHAVIOURS))
+            outcomes = dict(zip(BEHAVIOURS, found, strict=True))
+            server.stop()
+            outcomes["down"] = await recovery.outcome(get, "/steady")
+    return Run(outcomes, dict(server.requests), server.url, time.monotonic() - started)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return asyncio.run(everything())
+
+
+def kinds(outcome: Outcome[Any]) -> list[type]:
+    return [type(event) for event in outcome.events]
+
+
+def errors(outcome: Outcome[Any]) -> list[Any]:
+    return [event.error for event in outcome.events if isinstance(event, Waiting)]
+
+
+def refused(url: str) -> bool:
+    address = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((address.hostname or "", address.port or 0)) != 0
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 2
+    while not (done := condition()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("path", "requests"),
+    [
+        ("/steady", 1),
+        ("/slow", 1),
+        ("/resets", 3),
+        ("/busy", 2),
+        ("/busy-until", 2),
+        ("/hangs", 2),
+        ("/cut", 2),
+        ("/garbled", 2),
+    ],
+)
+def test_a_failure_that_passes_ends_in_the_real_answer(run: Run, path: str, requests: int) -> None:
+    outcome = run.outcomes[path]
+    assert outcome.unwrap() == REAL
+    assert not outcome.degraded
+    assert len(run.requests[path]) == requests
+    assert kinds(outcome).count(Attempt) == requests
+
+
+def test_a_slow_answer_within_the_time_is_waited_for(run: Run) -> None:
+    assert kinds(run.outcomes["/slow"]) == [Attempt]
+    assert run.outcomes["/slow"].elapsed >= 0.2
+
+
+def test_resets_are_real(run: Run) -> None:
+    found = errors(run.outcomes["/resets"])
+    assert [type(error) for error in found] == [httpx.ReadError, httpx.ReadError]
+    assert all(any(isinstance(one, ConnectionResetError) for one in chain(error)) for error in found)
+
+
+def test_retry_after_in_seconds_is_honoured(run: Run) -> None:
+    [waiting] = [event for event in run.outcomes["/busy"].events if isinstance(event, Waiting)]
+    assert waiting.delay == 1.0
+    first, second = run.requests["/busy"]
+    assert second - first >= 1.0
+
+
+def test_retry_after_as_a_date_is_honoured(run: Run) -> None:
+    [busy] = errors(run.outcomes["/busy-until"])
+    asked_again = run.requests["/busy-until"][1] + (time.time() - time.monotonic())
+    date = parsedate_to_datetime(busy.response.headers["Retry-After"]).timestamp()
+    assert asked_again >= date - 0.05
+
+
+def test_a_hang_costs_one_attempt(run: Run) -> None:
+    outcome = run.outcomes["/hangs"]
+    assert kinds(outcome) == [Attempt, TimedOut, Waiting, Attempt]
+    assert [type(error) for error in errors(outcome)] == [TimeoutExceeded]
+    assert outcome.elapsed >= 0.7
+
+
+def test_a_truncated_body_is_asked_for_again(run: Run) -> None:
+    assert [type(error) for error in errors(run.outcomes["/cut"])] == [httpx.RemoteProtocolError]
+
+
+def test_a_malformed_body_is_asked_for_again(run: Run) -> None:
+    assert [type(error) for error in errors(run.outcomes["/garbled"])] == [TransientError]
+
+
+def test_a_404_is_asked_once_and_raised(run: Run) -> None:
+    outcome = run.outcomes["/missing"]
+    assert len(run.requests["/missing"]) == 1
+    assert kinds(outcome) == [Attempt]
+    assert isinstance(outcome.error, httpx.HTTPStatusError)
+    assert outcome.error.response.status_code == 404
+
+
+@pytest.mark.parametrize(("call", "error"), [("/broken", httpx.ReadError), ("down", httpx.ConnectError)])
+def test_what_does_not_pass_is_answered_by_the_fallback(run: Run, call: str, error: type[Exception]) -> None:
+    outcome = run.outcomes[call]
+    assert outcome.unwrap() == yesterdays_rates("/steady")
+    assert outcome.degraded
+    assert kinds(outcome) == [Attempt, Waiting, Attempt, Waiting, Attempt, GaveUp, FellBack]
+    assert {type(one) for one in errors(outcome)} == {error}
+
+
+def test_a_stopped_server_refuses(run: Run) -> None:
+    assert any(isinstance(one, ConnectionRefusedError) for one in chain(errors(run.outcomes["down"])[0]))
+    assert refused(run.url)
+    assert run.seconds < 5
+
+
+def test_cancelling_in_the_middle_of_a_hang_leaves_nothing() -> None:
+    async def main() -> str:
+        with FlakyServer() as server:
+            async with httpx.AsyncClient(base_url=server.url) as http:
+                call = asyncio.create_task(recovery(getter(http))("/hangs"))
+                assert await asyncio.to_thread(soon, lambda: bool(server.requests["/hangs"]))
+                assert server.connections == 1
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+                assert asyncio.all_tasks() == {asyncio.current_task()}
+                assert await asyncio.to_thread(soon, lambda: server.connections == 0)
+                assert (await http.get("/steady")).is_success
+            assert len(server.requests["/hangs"]) == 1
+        return server.url
+
+    assert refused(asyncio.run(main()))
+
+
+def test_the_same_stack_serves_a_plain_client() -> None:
+    threads = threading.active_count()
+    hangs, resets, gone = ask_plainly("/hangs", "/resets", "/missing")
+    assert kinds(hangs.outcome) == [Attempt, TimedOut, Waiting, Attempt]
+    assert hangs.outcome.unwrap() == resets.outcome.unwrap() == REAL
+    assert [type(error) for error in errors(resets.outcome)] == [httpx.ReadError, httpx.ReadError]
+    assert isinstance(gone.outcome.error, httpx.HTTPStatusError)
+    assert [call.requests for call in (hangs, resets, gone)] == [2, 3, 1]
+    assert soon(lambda: threading.active_count() == threads)
+
+
+def test_the_server_stops_when_its_block_fails() -> None:
+    url = ""
+    with pytest.raises(ZeroDivisionError), FlakyServer() as server:
+        url = server.url
+        raise ZeroDivisionError
+    assert refused(url)
+
+
+# --- the program and its page --------------------------------------------------------------------
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-W", "error", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+
+
+def shape(text: str) -> Iterator[str]:
+    """The lines of an output without what the clock decides."""
+    for line in text.strip().split("\n"):
+        timeless = re.sub(r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT; next attempt in [\d.]+ s", "DATE", line)
+        timeless = re.sub(r"^ +\d+\.\d s  ", "TIME ", timeless)
+        yield re.sub(r"(\d  +)\d\.\d(  +\w)", r"\1SECONDS\2", timeless)  # a row of the table
+
+
+def test_the_page_shows_what_the_program_prints(pytestconfig: pytest.Config) -> None:
+    done = program("-m", "failwell.examples.api_client")
+    assert (done.returncode, done.stderr) == (0, "")
+    text = PAGE.read_text(encoding="utf-8")
+    fence = re.compile(r"(?<=```text\n)(Fallback.*?\n)(?=```\n)", re.DOTALL)
+    [shown] = fence.findall(text)
+    if pytestconfig.getoption("update_examples"):
+        PAGE.write_text(fence.sub(lambda _: done.stdout, text), encoding="utf-8")
+        return
+    assert list(shape(shown)) == list(shape(done.stdout)), "pytest tests/examples --update-examples rewrites the page"
+
+
+@pytest.mark.parametrize("package", ["httpx", "starlette", "uvicorn"])
+def test_a_missing_package_is_one_sentence_and_status_2(package: str) -> None:
+    run_it = "runpy.run_module('failwell.examples.api_client', run_name='__main__')"
+    done = program("-c", f"import runpy, sys; sys.modules[{package!r}] = None; {run_it}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"this example needs {package}: pip install 'failwell[examples]'\n"
+
+
+def test_a_missing_package_fails_an_import_with_the_same_sentence() -> None:
+    done = program("-c", "import sys; sys.modules['httpx'] = None; import failwell.examples.api_client")
+    assert done.returncode == 1
+    assert done.stderr.endswith("ModuleNotFoundError: this example needs httpx: pip install 'failwell[examples]'\n")
