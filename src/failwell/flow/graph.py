@@ -1,0 +1,240 @@
+"""The flow diagram: the smallest graph of all paths, and its compact quotient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from failwell.flow.explore import Path
+from failwell.flow.story import Step, steps
+
+__all__ = ["Edge", "Graph", "Node", "compact_graph", "unrolled_graph"]
+
+
+class Node(NamedTuple):
+    """One box of a drawing.
+
+    Attributes:
+        id: A number that is unique in its graph; the start is 0.
+        kind: ``"start"``, ``"event"`` or ``"end"``.
+        role: ``"operation"``, ``"decision"``, ``"success"``, ``"error"``, ``"recovery"`` or ``"compensation"``.
+        title: What happens.
+        details: More lines: counts, times, order.
+        layer: The layer that it comes from.
+        events: Signatures of the events that it stands for.
+    """
+
+    id: int
+    kind: str
+    role: str
+    title: str
+    details: tuple[str, ...] = ()
+    layer: str = ""
+    events: tuple[str, ...] = ()
+
+
+class Edge(NamedTuple):
+    """One arrow of a drawing.
+
+    Attributes:
+        source: The id of the node that it leaves.
+        target: The id of the node that it reaches.
+        label: The answer that leads this way (``"ok"``, ``"fails"``, ``"hangs"``, ``"miss"`` ...) or nothing.
+        role: ``"success"``, ``"error"``, ``"decision"`` or ``""``.
+        detail: For a way back: the range that it repeats, e.g. ``"attempt 2-3"``.
+    """
+
+    source: int
+    target: int
+    label: str = ""
+    role: str = ""
+    detail: str = ""
+
+
+class Graph:
+    """A flow diagram as data.
+
+    Attributes:
+        nodes: The nodes, the start first, in the order in which a reader meets them.
+        edges: The edges.
+        title: What was explored.
+    """
+
+    def __init__(self, nodes: Sequence[Node], edges: Sequence[Edge], title: str, parts: Sequence[Step | None]) -> None:
+        self.nodes = tuple(nodes)
+        self.edges = tuple(edges)
+        self.title = title
+        self.parts = tuple(parts)
+
+    def following(self, node: int) -> tuple[Edge, ...]:
+        """The edges that leave a node.
+
+        Args:
+            node: The node's id.
+        """
+        return tuple(edge for edge in self.edges if edge.source == node)
+
+    def walk(self, path: Path) -> tuple[tuple[int, ...], tuple[Edge, ...]]:
+        """The nodes and edges of one path, to light it up.
+
+        Args:
+            path: A path of the same exploration.
+        """
+        here = 0
+        visited, taken = [0], list[Edge]()
+        for step in steps(path):
+            for edge in self.following(here):
+                if edge.label == step.via and self._accepts(edge.target, step):
+                    here = edge.target
+                    visited.append(here)
+                    taken.append(edge)
+                    break
+            else:
+                raise ValueError(f"this path is not one of {self.title}: no way for {step.title!r}")
+        return tuple(visited), tuple(taken)
+
+    def _accepts(self, node: int, step: Step) -> bool:
+        part = self.parts[node]
+        return part is not None and _without_counts(part) == _without_counts(step) and (
+            not part.count[1] or part.count == step.count
+        )
+
+    def __repr__(self) -> str:
+        return f"<Graph of {self.title}: {len(self.nodes)} nodes, {len(self.edges)} edges>"
+
+
+_State = frozenset[tuple[Step, int]]
+
+
+def unrolled_graph(paths: Iterable[Path], title: str = "") -> Graph:
+    """The minimal acyclic graph whose ways from start to end are exactly the paths.
+
+    Args:
+        paths: All paths of an exploration.
+        title: What was explored.
+    """
+    tree: dict[Step, dict] = {}  # type: ignore[type-arg]
+    for path in paths:
+        branch = tree
+        for step in steps(path):
+            branch = branch.setdefault(step, {})
+    # Equal futures get one number, from the leaves up; what is left are the states of the minimal automaton.
+    numbers: dict[_State, int] = {}
+    ways: list[tuple[tuple[Step, int], ...]] = []
+
+    def number(branch: Mapping[Step, dict]) -> int:  # type: ignore[type-arg]
+        out = tuple((step, number(inner)) for step, inner in branch.items())
+        state = frozenset(out)
+        if state not in numbers:
+            numbers[state] = len(ways)
+            ways.append(out)
+        return numbers[state]
+
+    root = number(tree)
+    nodes = [Node(0, "start", "operation", "start")]
+    parts: list[Step | None] = [None]
+    edges: list[Edge] = []
+    known: dict[tuple[Step, int], int] = {}
+    open_nodes = [(0, root)]
+    for here, state in open_nodes:
+        for step, after in ways[state]:
+            key = step._replace(via=""), after
+            if key not in known:
+                known[key] = len(nodes)
+                nodes.append(_node(len(nodes), step, _details(step)))
+                parts.append(key[0])
+                open_nodes.append((known[key], after))
+            edges.append(Edge(here, known[key], step.via, _edge_role(step.via, nodes[here])))
+    return Graph(nodes, edges, title, parts)
+
+
+def compact_graph(unrolled: Graph) -> Graph:
+    """The quotient of an unrolled graph that ignores counts: repeated attempts become one loop.
+
+    Args:
+        unrolled: The graph to fold.
+    """
+    groups: dict[Step | None, int] = {}
+    members: list[list[int]] = []
+    place: list[int] = []
+    for node, part in zip(unrolled.nodes, unrolled.parts, strict=True):
+        key = None if part is None else _without_counts(part)
+        if key not in groups:
+            groups[key] = len(members)
+            members.append([])
+        members[groups[key]].append(node.id)
+        place.append(groups[key])
+    nodes: list[Node] = []
+    parts: list[Step | None] = []
+    for (key, number), inside in zip(groups.items(), members, strict=True):
+        if key is None:
+            nodes.append(unrolled.nodes[0])
+            parts.append(None)
+            continue
+        counts = [part.count for i in inside if (part := unrolled.parts[i]) is not None and part.count[1]]
+        details = (*_count_range(counts), *([key.detail] if key.detail else []))
+        nodes.append(_node(number, key, details))
+        parts.append(key)
+    merged: dict[tuple[int, int, str], list[tuple[str, str]]] = {}
+    roles: dict[tuple[int, int, str], str] = {}
+    for edge in unrolled.edges:
+        way = place[edge.source], place[edge.target], edge.label
+        part = unrolled.parts[edge.target]
+        merged.setdefault(way, []).append(part.count if part is not None else ("", ""))
+        roles[way] = edge.role
+    edges = [
+        Edge(*way, roles[way], ", ".join(_count_range(counts)) if _is_loop(way, merged) else "")
+        for way, counts in merged.items()
+    ]
+    return Graph(nodes, edges, unrolled.title, parts)
+
+
+def _without_counts(step: Step) -> Step:
+    return step._replace(via="", count=(step.count[0], ""), events=())
+
+
+def _is_loop(way: tuple[int, int, str], ways: Mapping[tuple[int, int, str], object]) -> bool:
+    """Whether an edge leads back to where it can be reached from."""
+    source, target, _ = way
+    seen, left = {target}, [target]
+    while left:
+        here = left.pop()
+        if here == source:
+            return True
+        for a, b, _ in ways:
+            if a == here and b not in seen:
+                seen.add(b)
+                left.append(b)
+    return False
+
+
+def _node(number: int, step: Step, details: tuple[str, ...]) -> Node:
+    return Node(number, step.kind, step.role, step.title, details, step.layer, step.events)
+
+
+def _details(step: Step) -> tuple[str, ...]:
+    return (*_count_range([step.count]), *([step.detail] if step.detail else []))
+
+
+def _count_range(counts: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """``attempt 1-3`` for numbers in a row, ``1 s, 2 s`` for waits."""
+    names = {name for name, value in counts if value}
+    shown: list[str] = []
+    for name in sorted(names):
+        values = list(dict.fromkeys(value for n, value in counts if n == name and value))
+        if all(value.isdigit() for value in values):
+            numbers = sorted(map(int, values))
+            text = f"{numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+            shown.append(f"{name} {text}")
+        else:
+            values = [*values[:3], "…", values[-1]] if len(values) > 5 else values
+            shown.append(", ".join(values))
+    return tuple(shown)
+
+
+def _edge_role(label: str, source: Node) -> str:
+    if source.role == "decision":
+        return "decision"
+    if label == "ok":
+        return "success"
+    return "error" if label in ("fails", "hangs", "time is up") or label.startswith("raises ") else ""
