@@ -64,7 +64,7 @@ format: $(READY) ## let ruff lay out and repair what it can
 	@$(BIN)/ruff format --quiet
 
 snippets: $(READY) ## rewrite the `#>` output of every snippet in docs, README and docstrings
-	@$(BIN)/pytest -q tests/snippets --update-examples
+	@$(BIN)/pytest -q tests/snippets -k prints_what_it_says --update-examples
 
 # -- evidence -------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import traceback
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ def virtual_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+def told(error: Exception, since: Path) -> str:
+    """The traceback from the snippet's own first line on."""
+    first = error.__traceback__
+    while first is not None and not first.tb_frame.f_code.co_filename.startswith(str(since)):
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(error), error, first))
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_a_snippet_prints_what_it_says(
     example: CodeExample, eval_example: EvalExample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -59,13 +68,16 @@ def test_a_snippet_prints_what_it_says(
     eval_example.set_config(line_length=120, target_version="py311")  # pyright: ignore[reportArgumentType]  it works
 
     raised: Exception | None = None
+    unexpected = ""
     try:
         with contextlib.nullcontext() if settings.get("clock") == "real" else virtual_time(monkeypatch):
             eval_example._run(example, "check", None, False, None)
     except Exception as error:
-        if type(error).__name__ != settings.get("raises"):
-            raise
         raised = error
+        if type(error).__name__ != settings.get("raises"):
+            unexpected = told(error, since=tmp_path)
+    if unexpected:
+        pytest.fail(f"{example}\n{unexpected}", pytrace=False)
     if "raises" in settings and raised is None:
         pytest.fail(f"{example} was to raise {settings['raises']}, and raised nothing", pytrace=False)
 
