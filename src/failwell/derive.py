@@ -17,6 +17,7 @@ import __future__
 import ast
 import copy
 import inspect
+import linecache
 import types
 from collections.abc import Callable
 from typing import Any
@@ -114,14 +115,18 @@ class _Text:
 
     def _is_current(self) -> None:
         """Refuse a file that was changed after it was imported: its text is not what runs."""
-        code = _find(self._compile(copy.deepcopy(self.node)), self.run.__code__.co_name)
-        if code.co_code != self.run.__code__.co_code or code.co_names != self.run.__code__.co_names:
+        mine = self.run.__code__
+        # The whole module is compiled, because what stands at its top decides about single instructions.
+        module = compile("".join(linecache.getlines(mine.co_filename)), mine.co_filename, "exec", dont_inherit=True)
+        code = _find(module, lambda c: c.co_qualname == mine.co_qualname and c.co_firstlineno == mine.co_firstlineno)
+        if code.co_code != mine.co_code or code.co_names != mine.co_names:
             raise Underivable("the source file is not the code that was imported")
 
     def factory(self, blocking: bool, outermost: bool, innermost: bool) -> Factory:
         me, call, rt = (a.arg for a in self.node.args.args)
         checked = blocking and innermost
-        node = _Specialise(call, rt, blocking, innermost).visit(copy.deepcopy(self.node))
+        inside = {n.name for n in ast.walk(self.node) if isinstance(n, ast.AsyncFunctionDef) and n is not self.node}
+        node = _Specialise({call, *inside}, call, rt, blocking, innermost).visit(copy.deepcopy(self.node))
         names = [ast.arg(n) for n in ("_args", "_kwargs")]
         node.args = (
             ast.arguments(posonlyargs=[], args=[], vararg=names[0], kwonlyargs=[], kw_defaults=[], kwarg=names[1], defaults=[])
@@ -141,7 +146,7 @@ class _Text:
             decorator_list=[],
             type_params=[],
         )
-        code = _find(self._compile(made), "_factory")
+        code = _find(self._compile(made), lambda c: c.co_name == "_factory")
         cells = dict(zip(self.free, self.run.__closure__ or (), strict=True))
         closure = tuple(cells[name] for name in code.co_freevars)
         build = types.FunctionType(code, self.run.__globals__, "_factory", None, closure)
@@ -172,7 +177,8 @@ class _Text:
 class _Specialise(ast.NodeTransformer):
     """Puts the next layer in the place of ``call``."""
 
-    def __init__(self, call: str, rt: str, blocking: bool, innermost: bool) -> None:
+    def __init__(self, ours: set[str], call: str, rt: str, blocking: bool, innermost: bool) -> None:
+        self.ours = ours  # the call, and async functions that are defined inside of run
         self.call, self.rt, self.blocking, self.innermost = call, rt, blocking, innermost
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
@@ -196,7 +202,7 @@ class _Specialise(ast.NodeTransformer):
         if isinstance(called, ast.Attribute):
             called = called.value
             return isinstance(called, ast.Name) and called.id == self.rt
-        return isinstance(called, ast.Name) and called.id == self.call
+        return isinstance(called, ast.Name) and called.id in self.ours
 
     def visit_Call(self, node: ast.Call) -> Any:
         if not (isinstance(node.func, ast.Name) and node.func.id == self.call):
@@ -248,14 +254,11 @@ def _at(old: ast.expr, new: ast.expr) -> ast.expr:
     return new
 
 
-def _find(code: types.CodeType, name: str) -> types.CodeType:
-    """The code object of that name, somewhere inside."""
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            if constant.co_name == name:
-                return constant
-            try:
-                return _find(constant, name)
-            except Underivable:
-                continue
-    raise Underivable(f"no code named {name}")
+def _find(code: types.CodeType, is_it: Callable[[types.CodeType], bool]) -> types.CodeType:
+    """The first code object inside that is the wanted one."""
+    left = [code]
+    for one in left:
+        if is_it(one):
+            return one
+        left += [constant for constant in one.co_consts if isinstance(constant, types.CodeType)]
+    raise Underivable("no such code in the source file")
