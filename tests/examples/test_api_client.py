@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from failwell import Outcome
-from failwell.errors import TimeoutExceeded, TransientError
+from failwell import Outcome, virtual
+from failwell.errors import TimeoutExceeded, TransientError, UnavailableError
 from failwell.events import Attempt, FellBack, GaveUp, TimedOut, Waiting
 from failwell.examples.api_client import ask_plainly, rates_in, recovery, yesterdays_rates
 from failwell.examples.flaky_server import BEHAVIOURS, FlakyServer
@@ -203,6 +203,15 @@ def test_the_server_stops_when_its_block_fails() -> None:
         url = server.url
         raise ZeroDivisionError
     assert refused(url)
+
+
+def test_no_retry_after_holds_a_caller_for_long() -> None:
+    async def closed(path: str) -> dict[str, Any]:
+        raise UnavailableError(retry_after=3600)
+
+    outcome = virtual.run(recovery.outcome(closed, "/busy"))
+    assert outcome.degraded
+    assert outcome.elapsed == 2.5
 
 
 # --- the program and its page --------------------------------------------------------------------

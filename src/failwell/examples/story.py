@@ -6,7 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from failwell import Outcome
-from failwell.events import Attempt, Event, FellBack, GaveUp, TimedOut, Waiting
+from failwell.events import (
+    Attempt,
+    CacheHit,
+    CacheMiss,
+    CacheStored,
+    Event,
+    FellBack,
+    GaveUp,
+    StaleServed,
+    TimedOut,
+    Waiting,
+)
 
 __all__ = ["table", "tell"]
 
@@ -41,6 +52,14 @@ def happening(event: Event) -> str:
             return f"{name(event.error)}; gave up after {event.attempts} attempts: {event.reason}"
         case FellBack():
             return f"asked {event.alternative} instead"
+        case CacheHit():
+            return f"found an answer of {event.age:.1f} s ago"
+        case CacheMiss():
+            return "no fresh answer in the cache"
+        case CacheStored():
+            return "kept the answer"
+        case StaleServed():
+            return f"took the last answer, {event.age:.1f} s old"
         case _:
             return type(event).__name__
 
