@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1440, "height": 900}
 COLOURS = "color-contrast"  # axe's slowest rule; colours are the same on a phone
-ONE_OF_EACH_TOKEN = """() => {  // listings are thousands of elements in a dozen colours: axe may look at each colour once
+ONE_OF_EACH_TOKEN = """() => {  // thousands of elements in a dozen colours: axe looks once at each
     const seen = new Set();
     for (const token of document.querySelectorAll(".highlight :is(code, .linenodiv) :is(span, a)")) {
         if (token.querySelector("span")) continue;
@@ -82,6 +82,17 @@ def test_a_page_is_quiet_fits_and_is_accessible(tab: Tab, path: str) -> None:
     assert on_desk == on_phone == {"too wide": [], "axe": []}
     assert tab.elsewhere == []
     assert tab.complaints == []
+
+
+def test_search_answers_the_keyboard_and_is_accessible(tab: Tab) -> None:
+    tab.open("")
+    tab.page.keyboard.press("s")
+    tab.page.keyboard.type("backoff")
+    found = tab.page.locator(".md-search-result__item a").first
+    found.wait_for()
+    assert serious(tab.page) == []
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_url("**/api/backoff/**")
 
 
 def too_wide(page: Page) -> list[str]:
