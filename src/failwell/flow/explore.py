@@ -381,6 +381,7 @@ class _ExploringRuntime(AsyncRuntime):
         self.policy = policy
         self.layer = layer
         self.operation = operation
+        self.function = operation
 
     @property
     def state(self) -> Any:  # type: ignore[override]

@@ -183,7 +183,7 @@ def compact_graph(unrolled: Graph) -> Graph:
         merged.setdefault(way, []).append(part.count if part is not None else ("", ""))
         roles[way] = edge.role
     edges = [
-        Edge(*way, roles[way], ", ".join(_count_range(counts)) if _is_loop(way, merged) else "")
+        Edge(*way, roles[way], ", ".join(_count_range(counts)) if way[1] <= way[0] else "")
         for way, counts in merged.items()
     ]
     return Graph(nodes, edges, unrolled.title, parts)
@@ -191,21 +191,6 @@ def compact_graph(unrolled: Graph) -> Graph:
 
 def _without_counts(step: Step) -> Step:
     return step._replace(via="", count=(step.count[0], ""), events=())
-
-
-def _is_loop(way: tuple[int, int, str], ways: Mapping[tuple[int, int, str], object]) -> bool:
-    """Whether an edge leads back to where it can be reached from."""
-    source, target, _ = way
-    seen, left = {target}, [target]
-    while left:
-        here = left.pop()
-        if here == source:
-            return True
-        for a, b, _ in ways:
-            if a == here and b not in seen:
-                seen.add(b)
-                left.append(b)
-    return False
 
 
 def _node(number: int, step: Step, details: tuple[str, ...]) -> Node:
