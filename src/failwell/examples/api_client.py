@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from failwell import Fallback, Outcome, Retry, Timeout
+from failwell import Cache, Fallback, Outcome, Retry, Timeout
 from failwell.backoff import Exponential
 from failwell.errors import TransientError, transient
 from failwell.examples import unavailable
@@ -33,6 +33,7 @@ def yesterdays_rates(path: str) -> Rates:
 
 recovery = (
     Fallback(yesterdays_rates, on=transient)  # has the last word, once; a 404 is an answer and no outage
+    >> Cache(ttl=0, stale_if_error=3600)  # always asks; keeps real answers only, for when nobody answers
     >> Retry(max_attempts=3, backoff=Exponential(0.1), max_elapsed=2.5)  # no Retry-After keeps us longer than 2.5 s
     >> Timeout(0.6)  # innermost: a hang costs one attempt, not the call
 )

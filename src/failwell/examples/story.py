@@ -55,7 +55,7 @@ def happening(event: Event) -> str:
         case CacheHit():
             return f"found an answer of {event.age:.1f} s ago"
         case CacheMiss():
-            return "no fresh answer in the cache"
+            return "nothing fresh in the cache"
         case CacheStored():
             return "kept the answer"
         case StaleServed():
