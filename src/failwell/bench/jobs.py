@@ -1,0 +1,282 @@
+"""What the contenders of a row have to do, and the proof that they do it.
+
+A peer that was configured so that it does not retry, or whose cache never hits, would look fast. Each job
+therefore checks a contender before it is timed, with scripted operations, through the same call that is timed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from unittest import mock
+
+from failwell.bench.timing import Stage
+
+#: Every retry here calls at most three times, the first call included.
+ATTEMPTS: Final = 3
+#: Every circuit breaker here opens after five failures in a row.
+FAILURES: Final = 5
+#: A time limit or a time to live that never ends while the clock is watched.
+LONG: Final = 3600.0
+#: A time limit that ends soon, to see that it ends.
+SHORT: Final = 0.01
+#: How long a hanging operation hangs. Not for ever: a plain function cannot be stopped, and a contender without a
+#: time limit has to be found out.
+HANG: Final = 0.25
+
+Build = Callable[..., Callable[..., Any]]
+
+
+class NotDoingTheJob(AssertionError):
+    """A contender does not do what its row is about, so its figure would mean nothing."""
+
+
+def expect(condition: bool, what: str) -> None:
+    """Raise `NotDoingTheJob` unless the condition holds (also under `python -O`, unlike `assert`)."""
+    if not condition:
+        raise NotDoingTheJob(what)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often a scripted operation was called."""
+
+    calls: int = 0
+
+
+Step = type[Exception] | str
+
+
+def scripted(stage: Stage, *script: Step) -> tuple[Callable[..., Any], Tally]:
+    """An operation that follows a script: an exception type raises, "hang" hangs, "ok" returns its argument.
+
+    The last step repeats for ever.
+    """
+    tally = Tally()
+
+    def step() -> Step:
+        tally.calls += 1
+        return script[min(tally.calls, len(script)) - 1]
+
+    def operation(value: object) -> object:
+        now = step()
+        if isinstance(now, type):
+            raise now("scripted")
+        if now == "hang":
+            time.sleep(HANG)
+        return value
+
+    async def async_operation(value: object) -> object:
+        now = step()
+        if isinstance(now, type):
+            raise now("scripted")
+        if now == "hang":
+            await asyncio.sleep(HANG)
+        return value
+
+    return (async_operation if stage.is_async else operation), tally
+
+
+def raises(stage: Stage, fn: Callable[..., Any]) -> Exception | None:
+    """The exception that a call ends with, or None."""
+    try:
+        stage.call(fn, 1)
+    except Exception as error:
+        return error
+    return None
+
+
+def pauses(stage: Stage, fn: Callable[..., Any], calls: int = 20) -> float:
+    """How often a call lets others run: turns of the event loop, or calls of `time.sleep`.
+
+    A wait of zero seconds is not the same everywhere: some yield to the event loop (or enter the kernel), some
+    go on at once. That difference costs more than most libraries do, so the table has to say it.
+    """
+    if not stage.is_async:
+        with mock.patch("time.sleep") as sleep:
+            for _ in range(calls):
+                fn(1)
+        return sleep.call_count / calls
+
+    async def counting() -> float:
+        loop = asyncio.get_running_loop()
+        turns = 0
+        stopped = False
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if not stopped:
+                loop.call_soon(turn)
+
+        loop.call_soon(turn)
+        for _ in range(calls):
+            await fn(1)
+        stopped = True
+        return turns / calls
+
+    return float(stage.call(counting))
+
+
+def bare(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing around the operation."""
+    return operation
+
+
+# --- the operations that are timed -----------------------------------------------------------------------------
+
+
+def plain(value: object) -> object:
+    """The cheapest operation there is."""
+    return value
+
+
+async def async_plain(value: object) -> object:
+    """The cheapest async operation: it never suspends."""
+    return value
+
+
+async def suspends(value: object) -> object:
+    """An async operation that gives the event loop one turn."""
+    await asyncio.sleep(0)
+    return value
+
+
+async def awaits_future(value: object) -> object:
+    """An async operation that waits for a future, as one that reads from a socket does."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[object] = loop.create_future()
+    loop.call_soon(future.set_result, value)
+    return await future
+
+
+def flaky(stage: Stage) -> Callable[..., Any]:
+    """An operation that fails in every other call."""
+    failing = False
+
+    def operation(value: object) -> object:
+        nonlocal failing
+        failing = not failing
+        if failing:
+            raise ConnectionError("down")
+        return value
+
+    async def async_operation(value: object) -> object:
+        nonlocal failing
+        failing = not failing
+        if failing:
+            raise ConnectionError("down")
+        return value
+
+    return async_operation if stage.is_async else operation
+
+
+def broken(value: object) -> object:
+    """An operation that always fails."""
+    raise ConnectionError("down")
+
+
+async def async_broken(value: object) -> object:
+    """An async operation that always fails."""
+    raise ConnectionError("down")
+
+
+def alternative(value: object) -> object:
+    """What a fallback answers with."""
+    return "alternative"
+
+
+async def async_alternative(value: object) -> object:
+    """What a fallback answers with, async."""
+    return "alternative"
+
+
+def instead(stage: Stage) -> Callable[..., Any]:
+    """The alternative that fits the stage."""
+    return async_alternative if stage.is_async else alternative
+
+
+# --- the proofs ------------------------------------------------------------------------------------------------
+
+
+def check_retry(stage: Stage, build: Build) -> None:
+    """Success is returned; two failures are survived; the third one ends it; other errors are not retried."""
+    operation, tally = scripted(stage, ConnectionError, ConnectionError, "ok")
+    started = time.perf_counter()
+    expect(stage.call(stage.build(build, operation), 7) == 7, "a retry returns what the operation returned")
+    expect(tally.calls == ATTEMPTS, f"a retry calls {ATTEMPTS} times here, not {tally.calls}")
+    expect(time.perf_counter() - started < 0.5, "the wait between two attempts is zero")
+    operation, tally = scripted(stage, ConnectionError)
+    expect(raises(stage, stage.build(build, operation)) is not None, "a retry gives up")
+    expect(tally.calls == ATTEMPTS, f"a retry gives up after {ATTEMPTS} calls, not {tally.calls}")
+    operation, tally = scripted(stage, ValueError, "ok")
+    expect(raises(stage, stage.build(build, operation)) is not None, "a retry lets other errors through")
+    expect(tally.calls == 1, "a retry does not retry other errors")
+
+
+def check_fallback(stage: Stage, build: Build) -> None:
+    """Success is returned as it is; each failure is answered by the alternative, after one call."""
+    operation, tally = scripted(stage, "ok")
+    expect(stage.call(stage.build(build, operation, instead(stage)), 7) == 7, "a fallback returns a success")
+    operation, tally = scripted(stage, ConnectionError)
+    made = stage.build(build, operation, instead(stage))
+    for calls in (1, 2, 3, 4, 5, 6, 7):
+        expect(stage.call(made, 7) == "alternative", "a fallback answers a failure with its alternative")
+        expect(tally.calls == calls, "a fallback tries the operation first, and once")
+
+
+def check_timeout(stage: Stage, build: Build) -> None:
+    """A fast operation is returned; a hanging one ends in an exception, in time."""
+    operation, _ = scripted(stage, "ok")
+    expect(stage.call(stage.build(build, operation, LONG), 7) == 7, "a timeout returns what came in time")
+    operation, _ = scripted(stage, "hang")
+    started = time.perf_counter()
+    error = raises(stage, stage.build(build, operation, SHORT))
+    expect(error is not None, "a timeout ends what hangs")
+    expect(time.perf_counter() - started < HANG, "a timeout ends what hangs in time")
+
+
+def check_cache_for_ever(stage: Stage, build: Build) -> None:
+    """The second call with the same arguments is a hit, and other arguments are a miss."""
+    operation, tally = scripted(stage, "ok")
+    made = stage.build(build, operation, LONG)
+    expect([stage.call(made, 7), stage.call(made, 7)] == [7, 7], "a cache returns the stored value")
+    expect(tally.calls == 1, "the second call is a hit")
+    expect(stage.call(made, 8) == 8 and tally.calls == 2, "other arguments are a miss")
+
+
+def check_cache(stage: Stage, build: Build) -> None:
+    """A cache whose entries expire."""
+    check_cache_for_ever(stage, build)
+    operation, tally = scripted(stage, "ok")
+    made = stage.build(build, operation, SHORT)
+    stage.call(made, 7)
+    stage.call(asyncio.sleep if stage.is_async else time.sleep, 2 * SHORT)
+    stage.call(made, 7)
+    expect(tally.calls == 2, "an entry expires")
+
+
+def check_stack(stage: Stage, build: Build) -> None:
+    """Failures are retried, hanging calls are ended and retried, and the alternative answers in the end."""
+    for script, calls, answer in (
+        (("ok",), 1, 7),
+        ((ConnectionError, "ok"), 2, 7),
+        ((ConnectionError,), ATTEMPTS, "alternative"),
+        (("hang", "ok"), 2, 7),
+        (("hang",), ATTEMPTS, "alternative"),
+    ):
+        operation, tally = scripted(stage, *script)
+        seconds = SHORT if "hang" in script else LONG
+        made = stage.build(build, operation, instead(stage), seconds)
+        expect(stage.call(made, 7) == answer, f"{script} is answered with {answer}")
+        expect(tally.calls == calls, f"{script} takes {calls} calls, not {tally.calls}")
+
+
+def check_breaker(stage: Stage, build: Build) -> None:
+    """After enough failures in a row the operation is not called any more, and a success resets the count."""
+    operation, tally = scripted(stage, *[ConnectionError] * (FAILURES - 1), "ok", ConnectionError)
+    made = stage.build(build, operation)
+    for _ in range(2 * FAILURES + 10):
+        raises(stage, made)
+    expect(tally.calls == 2 * FAILURES, f"a breaker opens after {2 * FAILURES} of these calls, not {tally.calls}")
