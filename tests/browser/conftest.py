@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,24 @@ from tests.browser import served
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a fresh strict build."""
-    return served.build(tmp_path_factory.mktemp("site"))
+    """The folder of a fresh strict build, which several workers share."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return served.build(tmp_path_factory.mktemp("site"))
+    shared = tmp_path_factory.getbasetemp().parent / "site"  # beside the workers' own folders
+    try:
+        shared.mkdir()
+    except FileExistsError:
+        while not (shared / "built").exists():
+            assert not (shared / "failed").exists(), "the site was not built; another test says why"
+            time.sleep(0.05)
+    else:
+        try:
+            served.build(shared / "pages")
+        except BaseException:
+            (shared / "failed").touch()
+            raise
+        (shared / "built").touch()
+    return shared / "pages"
 
 
 @pytest.fixture(scope="package")

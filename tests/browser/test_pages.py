@@ -95,6 +95,30 @@ def test_search_answers_the_keyboard_and_is_accessible(tab: Tab) -> None:
     tab.page.wait_for_url("**/api/backoff/**")
 
 
+DRAWING = """
+<figure class="fw-drawing">
+  <svg><g id="a" class="node"></g><g id="b" class="edge"></g><g id="c" class="node"></g></svg>
+</figure>
+<ol class="fw-paths">
+  <li data-lights="a b"><button type="button">first</button></li>
+  <li data-lights="c"><button type="button">second</button></li>
+</ol>"""
+
+
+def test_a_path_that_is_picked_lights_up_and_the_one_before_goes_out(tab: Tab) -> None:
+    tab.open("")
+    tab.page.evaluate("html => document.querySelector('article').insertAdjacentHTML('afterbegin', html)", DRAWING)
+
+    def lit_after_picking(name: str) -> list[str]:
+        tab.page.get_by_role("button", name=name, exact=True).press("Enter")
+        lit = "[...document.querySelectorAll('.fw-lit, [aria-pressed=true]')].map(e => e.id || e.innerText)"
+        return tab.page.evaluate(lit)
+
+    assert lit_after_picking("first") == ["a", "b", "first"]
+    assert lit_after_picking("second") == ["c", "second"]
+    assert lit_after_picking("second") == []
+
+
 def too_wide(page: Page) -> list[str]:
     """What makes the page scroll sideways."""
     return page.evaluate(

@@ -1,0 +1,18 @@
+// Lights up one path of a drawing. A list item with data-lights="id id ..." holds a button; the ids are groups of the
+// inline SVG. Without this script the list is complete as text.
+document.addEventListener("click", (event) => {
+  const button = event.target instanceof Element && event.target.closest("[data-lights] button");
+  if (!button) return;
+  const pressed = button.getAttribute("aria-pressed") !== "true";
+  const groups = button.closest("[data-lights]").dataset.lights.split(/\s+/).map((id) => document.getElementById(id));
+  const drawing = groups.find(Boolean)?.closest("svg");
+  if (!drawing) return;
+  for (const lit of drawing.querySelectorAll(".fw-lit")) lit.classList.remove("fw-lit");
+  for (const other of document.querySelectorAll('[data-lights] button[aria-pressed="true"]')) {
+    const first = other.closest("[data-lights]").dataset.lights.split(/\s+/)[0];
+    if (drawing.contains(document.getElementById(first))) other.setAttribute("aria-pressed", "false");
+  }
+  button.setAttribute("aria-pressed", String(pressed));
+  drawing.classList.toggle("fw-has-lit", pressed);
+  if (pressed) for (const group of groups) group?.classList.add("fw-lit");
+});
