@@ -16,3 +16,17 @@ document.addEventListener("click", (event) => {
   drawing.classList.toggle("fw-has-lit", pressed);
   if (pressed) for (const group of groups) group?.classList.add("fw-lit");
 });
+
+// A table that is wider than the screen scrolls in a frame of Material's; the keyboard has to reach that frame.
+const frames = () => {
+  for (const frame of document.querySelectorAll(".md-typeset__scrollwrap")) {
+    const scrolls = frame.scrollWidth > frame.clientWidth;
+    const title = [...frame.querySelectorAll("thead th")].map((cell) => cell.textContent.trim()).filter(Boolean).join(", ");
+    for (const [name, value] of Object.entries({ tabindex: "0", role: "region", "aria-label": `Table: ${title}` })) {
+      if (scrolls) frame.setAttribute(name, value);
+      else frame.removeAttribute(name);
+    }
+  }
+};
+addEventListener("load", frames);
+addEventListener("resize", frames);
