@@ -22,7 +22,7 @@ import pytest
 from failwell import Outcome, virtual
 from failwell.errors import TimeoutExceeded, TransientError, UnavailableError
 from failwell.events import Attempt, CacheMiss, CacheStored, Event, FellBack, GaveUp, StaleServed, TimedOut, Waiting
-from failwell.examples.api_client import ask_plainly, rates_in, recovery, yesterdays_rates
+from failwell.examples.api_client import YESTERDAY, ask_plainly, rates_in, recovery
 from failwell.examples.flaky_server import BEHAVIOURS, FlakyServer
 from failwell.examples.story import chain
 
@@ -167,7 +167,7 @@ def test_with_the_server_down_the_last_answer_is_given_again(run: Run) -> None:
 
 def test_what_was_never_answered_is_answered_by_the_fallback(run: Run) -> None:
     outcome = run.outcomes["/broken"]
-    assert outcome.unwrap() == yesterdays_rates("/broken")
+    assert outcome.unwrap() == YESTERDAY
     assert outcome.degraded
     assert kinds(outcome) == [*THREE_IN_VAIN, FellBack]
     assert {type(one) for one in errors(outcome)} == {httpx.ReadError}
@@ -223,7 +223,7 @@ def test_no_retry_after_holds_a_caller_for_long() -> None:
 
     outcome = virtual.run(recovery.outcome(closed, "/busy"))
     assert outcome.degraded
-    assert outcome.elapsed == 2.5
+    assert outcome.elapsed == pytest.approx(2.5)
 
 
 # --- the program and its page --------------------------------------------------------------------

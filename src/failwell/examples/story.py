@@ -51,7 +51,7 @@ def happening(event: Event) -> str:
         case GaveUp():
             return f"{name(event.error)}; gave up after {event.attempts} attempts: {event.reason}"
         case FellBack():
-            return f"asked {event.alternative} instead"
+            return f"instead: {event.alternative}"
         case CacheHit():
             return f"found an answer of {event.age:.1f} s ago"
         case CacheMiss():
