@@ -1,14 +1,18 @@
 """Error recovery patterns whose pictures, numbers and tests come from running them."""
 
+from typing import TYPE_CHECKING, Any
+
 from failwell import backoff, errors, virtual
 from failwell.events import Outcome, listening, subscribe
-from failwell.flow import explore
 from failwell.patterns.cache import Cache
 from failwell.patterns.fallback import Fallback
 from failwell.patterns.retry import Retry
 from failwell.patterns.saga import Saga, Step
 from failwell.patterns.timeout import Timeout
 from failwell.policy import Policy, Stack
+
+if TYPE_CHECKING:
+    from failwell.flow import explore
 
 __all__ = [
     "Cache",
@@ -27,3 +31,16 @@ __all__ = [
     "subscribe",
     "virtual",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # A service that protects its calls never explores them: it need not wait for the explorer to load.
+    if name == "explore":
+        from failwell.flow import explore
+
+        return explore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
