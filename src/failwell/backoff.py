@@ -49,7 +49,7 @@ class Backoff:
             attempt: The number of the attempt that failed.
             previous: The wait before it, for strategies that build on that.
         """
-        base = min(self.base(attempt), self.max)
+        base = max(0.0, min(self.base(attempt), self.max))
         if self.jitter == "none":
             return base, base
         if self.jitter == "full":
@@ -133,6 +133,8 @@ class Exponential(Backoff):
         self, initial: float = 1.0, multiplier: float = 2.0, max: float = 60.0, *, jitter: Jitter = "none"
     ) -> None:
         self.initial = _seconds("initial", initial)
+        if isinstance(multiplier, bool) or not isinstance(multiplier, (int, float)):
+            raise TypeError(f"multiplier must be a number, got {multiplier!r}")
         if not multiplier >= 1:
             raise ValueError(f"multiplier must be at least 1, got {multiplier!r}")
         self.multiplier = float(multiplier)

@@ -11,7 +11,6 @@ driven instead: same behaviour, a little slower.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -19,10 +18,12 @@ import copy
 import inspect
 import linecache
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from failwell.runtime import refuse_awaitable
+from failwell.events import bus
+from failwell.runtime import TAKES_CALL, refuse_awaitable
 
 __all__ = ["Call", "PlainCall", "Underivable", "derive"]
 
@@ -39,7 +40,12 @@ class Call:
     __slots__ = ("_next", "_packed", "args", "kwargs", "name")
 
     def __init__(
-        self, following: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str, packed: bool = False
+        self,
+        following: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str,
+        packed: bool = False,
     ) -> None:
         self._next = following
         self._packed = packed
@@ -69,7 +75,7 @@ class Underivable(Exception):
 
 
 Factory = Callable[..., Callable[..., Any]]
-_cache: dict[tuple[Any, bool, bool, bool], Factory | None] = {}
+_texts: weakref.WeakKeyDictionary[Any, _Text | None] = weakref.WeakKeyDictionary()
 
 
 def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool) -> Factory | None:
@@ -84,94 +90,93 @@ def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool) -> Fac
     Returns:
         ``factory(self, rt, following, name)``, which gives the function to call.
     """
-    key = run, blocking, outermost, innermost
-    if key not in _cache:
+    if not (isinstance(run, types.FunctionType) and inspect.iscoroutinefunction(run)):
+        return None
+    if run not in _texts:
         try:
-            _cache[key] = _Text(run).factory(blocking, outermost, innermost)
-        except (Underivable, OSError, SyntaxError, TypeError):
-            _cache[key] = None
-    return _cache[key]
+            _texts[run] = _Text(run)
+        except (Underivable, OSError, SyntaxError):
+            _texts[run] = None
+    text = _texts[run]
+    return None if text is None else text.factory(run, blocking, outermost, innermost)
 
 
 class _Text:
     """The source text of one ``run``."""
 
-    def __init__(self, run: Any) -> None:
-        if not isinstance(run, types.FunctionType) or not inspect.iscoroutinefunction(run):
-            raise Underivable("run is not a plain async function")
+    def __init__(self, run: types.FunctionType) -> None:
         lines, first = inspect.getsourcelines(run)
         indented = lines[0][:1] in " \t"
         tree = ast.parse(("class _:\n" if indented else "") + "".join(lines))
         ast.increment_lineno(tree, first - 1 - indented)
-        inner = tree.body[0].body[0] if indented else tree.body[0]  # type: ignore[attr-defined]
-        if not isinstance(inner, ast.AsyncFunctionDef) or inner.decorator_list or len(inner.args.args) != 3:
-            raise Underivable("run must be an undecorated `async def run(self, call, rt)`")
-        self.run = run
-        self.node = inner
-        self.free = run.__code__.co_freevars
-        if "__class__" in self.free or any("__" in n and not n.endswith("__") for n in run.__code__.co_names):
-            raise Underivable("run uses super() or a private name")
+        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else tree.body
+        self.code = run.__code__
+        self.node = _undecorated(body[0])
+        self.made: dict[tuple[bool, bool, bool], types.CodeType | None] = {}
         self._is_current()
+        self._keeps_its_names()
 
     def _is_current(self) -> None:
         """Refuse a file that was changed after it was imported: its text is not what runs."""
-        mine = self.run.__code__
+        mine = self.code
         # The whole module is compiled, because what stands at its top decides about single instructions.
         module = compile("".join(linecache.getlines(mine.co_filename)), mine.co_filename, "exec", dont_inherit=True)
         code = _find(module, lambda c: c.co_qualname == mine.co_qualname and c.co_firstlineno == mine.co_firstlineno)
-        if code.co_code != mine.co_code or code.co_names != mine.co_names:
+        if not _same(code, mine):
             raise Underivable("the source file is not the code that was imported")
 
-    def factory(self, blocking: bool, outermost: bool, innermost: bool) -> Factory:
-        me, call, rt = (a.arg for a in self.node.args.args)
-        checked = blocking and innermost
-        inside = {n.name for n in ast.walk(self.node) if isinstance(n, ast.AsyncFunctionDef) and n is not self.node}
-        node = _Specialise({call, *inside}, call, rt, blocking, innermost).visit(copy.deepcopy(self.node))
-        names = [ast.arg(n) for n in ("_args", "_kwargs")]
-        node.args = (
-            ast.arguments(posonlyargs=[], args=[], vararg=names[0], kwonlyargs=[], kw_defaults=[], kwarg=names[1], defaults=[])
-            if outermost
-            else ast.arguments(posonlyargs=[], args=names, kwonlyargs=[], kw_defaults=[], defaults=[])
-        )
-        made = ast.FunctionDef(
-            name="_factory",
-            args=ast.arguments(
-                posonlyargs=[],
-                args=[ast.arg(n) for n in (me, rt, "_next", "_name", "_Call", "_plain")],
-                kwonlyargs=[],
-                kw_defaults=[],
-                defaults=[],
-            ),
-            body=[node, ast.Return(ast.Name(node.name, ast.Load()))],
-            decorator_list=[],
-            type_params=[],
-        )
-        code = _find(self._compile(made), lambda c: c.co_name == "_factory")
-        cells = dict(zip(self.free, self.run.__closure__ or (), strict=True))
+    def _keeps_its_names(self) -> None:
+        """Refuse a text that gives the names of its parameters, or those that we put in, a second meaning."""
+        parameters = self.node.args.args
+        own = {a.arg for a in parameters}
+        if len(own) != 3 or ast.dump(self.node.args) != ast.dump(_arguments(parameters)):
+            raise Underivable("run must take self, call and rt")
+        names = _all_names(self.code)
+        if "__class__" in names or any(map(_is_private, names)):
+            raise Underivable("run uses super() or a private name")
+        if not own.isdisjoint(_bound_names(self.node)) or not _OURS.isdisjoint(names):
+            raise Underivable("run uses a name for something else than the text that is made of it")
+
+    def factory(self, run: Any, blocking: bool, outermost: bool, innermost: bool) -> Factory | None:
+        kind = blocking, outermost, innermost
+        if kind not in self.made:
+            try:
+                self.made[kind] = self._specialised(*kind)
+            except Underivable:
+                self.made[kind] = None
+        code = self.made[kind]
+        if code is None:
+            return None
+        cells = dict(zip(self.code.co_freevars, run.__closure__ or (), strict=True))
         closure = tuple(cells[name] for name in code.co_freevars)
-        build = types.FunctionType(code, self.run.__globals__, "_factory", None, closure)
+        build = types.FunctionType(code, run.__globals__, "_factory", None, closure)
 
         def factory(policy: Any, runtime: Any, following: Any, name: str) -> Callable[..., Any]:
-            function: Callable[..., Any] = build(policy, runtime, following, name, PlainCall if checked else Call, refuse_awaitable)
+            call = PlainCall if blocking and innermost else Call
+            function: Callable[..., Any] = build(policy, runtime, following, name, call, refuse_awaitable, bus)
             return function
 
         return factory
 
-    def _compile(self, function: ast.stmt) -> types.CodeType:
+    def _specialised(self, blocking: bool, outermost: bool, innermost: bool) -> types.CodeType:
+        me, call, rt = (a.arg for a in self.node.args.args)
+        inside = {n.name for n in ast.walk(self.node) if isinstance(n, ast.AsyncFunctionDef) and n is not self.node}
+        node = _Specialise({call, *inside}, call, rt, blocking, innermost).visit(copy.deepcopy(self.node))
+        packed = [ast.arg("_args"), ast.arg("_kwargs")]
+        node.args = _arguments([], *packed) if outermost else _arguments(packed)
+        parameters = [ast.arg(name) for name in (me, rt, "_next", "_name", "_Call", "_plain", "_bus")]
+        made = _function("_factory", parameters, [node, ast.Return(ast.Name(node.name, ast.Load()))])
+        return _find(self._compile(made), lambda c: c.co_name == "_factory")
+
+    def _compile(self, function: ast.FunctionDef) -> types.CodeType:
         """Compile inside a function that has the free variables of ``run`` as its own."""
-        outer = ast.FunctionDef(
-            name="_outer",
-            args=ast.arguments(
-                posonlyargs=[], args=[ast.arg(n) for n in self.free], kwonlyargs=[], kw_defaults=[], defaults=[]
-            ),
-            body=[function],
-            decorator_list=[],
-            type_params=[],
-        )
-        module = ast.fix_missing_locations(ast.Module([ast.copy_location(outer, function)], []))
-        code = self.run.__code__
-        flags = code.co_flags & __future__.annotations.compiler_flag
-        return compile(module, code.co_filename, "exec", flags, dont_inherit=True)
+        outer = _function("_outer", [ast.arg(name) for name in self.code.co_freevars], [function])
+        module = ast.fix_missing_locations(ast.Module([outer], []))
+        flags = self.code.co_flags & __future__.annotations.compiler_flag
+        return compile(module, self.code.co_filename, "exec", flags, dont_inherit=True)
+
+
+_OURS = frozenset({"_args", "_kwargs", "_next", "_name", "_Call", "_plain", "_bus"})
 
 
 class _Specialise(ast.NodeTransformer):
@@ -200,9 +205,25 @@ class _Specialise(ast.NodeTransformer):
             return False
         called = value.func
         if isinstance(called, ast.Attribute):
-            called = called.value
-            return isinstance(called, ast.Name) and called.id == self.rt
+            of_runtime = isinstance(called.value, ast.Name) and called.value.id == self.rt
+            return of_runtime and (called.attr not in TAKES_CALL or self._stands_here(value))
         return isinstance(called, ast.Name) and called.id in self.ours
+
+    def _stands_here(self, request: ast.Call) -> bool:
+        """Whether what the runtime is to call stands in this text, and so loses its awaits with it."""
+        handed = request.args[-1] if request.args and not request.keywords else None
+        return isinstance(handed, (ast.Name, ast.Lambda))
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        """Ask whether anybody listens before the fields of an event are even computed."""
+        self.generic_visit(node)
+        value = node.value
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "emit":
+            owner = value.func.value
+            if isinstance(owner, ast.Name) and owner.id == self.rt:
+                active = _at(value, ast.Attribute(ast.Name("_bus", ast.Load()), "active", ast.Load()))
+                return ast.copy_location(ast.If(active, [node], []), node)
+        return node
 
     def visit_Call(self, node: ast.Call) -> Any:
         if not (isinstance(node.func, ast.Name) and node.func.id == self.call):
@@ -231,8 +252,6 @@ class _Specialise(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> Any:
         if node.id != self.call:
             return node
-        if not isinstance(node.ctx, ast.Load):
-            raise Underivable(f"run assigns to {self.call!r}")
         names = [ast.Name(n, ast.Load()) for n in ("_next", "_args", "_kwargs", "_name")]
         return _at(node, ast.Call(ast.Name("_Call", ast.Load()), [*names, ast.Constant(not self.innermost)], []))
 
@@ -247,11 +266,68 @@ class _Specialise(ast.NodeTransformer):
         return self._refuse(node) if node.is_async else self.generic_visit(node)
 
 
+def _undecorated(node: ast.AST) -> ast.AsyncFunctionDef:
+    if not isinstance(node, ast.AsyncFunctionDef) or node.decorator_list:
+        raise Underivable("run must be an undecorated `async def`")
+    return node
+
+
+def _bound_names(function: ast.AsyncFunctionDef) -> set[Any]:
+    """Every name that something in a function gives a meaning to."""
+    bound: set[Any] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                bound.add(node.id)
+        elif isinstance(node, (ast.Global, ast.Nonlocal)):
+            bound.update(node.names)
+        elif node is not function and node not in function.args.args and not isinstance(node, ast.keyword):
+            bound.update(getattr(node, field, None) for field in ("name", "asname", "arg", "rest"))
+    return bound
+
+
+def _all_names(code: types.CodeType) -> set[str]:
+    """Every name that a code object uses, those of the functions inside included."""
+    inside = (_all_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return {*code.co_names, *code.co_varnames, *code.co_cellvars, *code.co_freevars}.union(*inside)
+
+
+def _is_private(name: str) -> bool:
+    """Whether a class's own name was put in front of it, or it shows what a frame is made of."""
+    return ("__" in name and not name.endswith("__")) or name in {"locals", "vars", "eval", "exec"}
+
+
+def _arguments(args: list[ast.arg], vararg: ast.arg | None = None, kwarg: ast.arg | None = None) -> ast.arguments:
+    return ast.arguments(
+        posonlyargs=[], args=args, vararg=vararg, kwonlyargs=[], kw_defaults=[], kwarg=kwarg, defaults=[]
+    )
+
+
+def _function(name: str, args: list[ast.arg], body: list[ast.stmt]) -> ast.FunctionDef:
+    made = ast.FunctionDef(name=name, args=_arguments(args), body=body, decorator_list=[])
+    made.type_params = []  # type: ignore[attr-defined, unused-ignore] # a field from Python 3.12 on
+    return made
+
+
 def _at(old: ast.expr, new: ast.expr) -> ast.expr:
     """Give a new expression, and all in it, the place of the old one."""
     for node in ast.walk(new):
         ast.copy_location(node, old)
     return new
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two constants are the same; those that are code objects, whether they do the same."""
+    if not (isinstance(one, types.CodeType) and isinstance(other, types.CodeType)):
+        return type(one) is type(other) and bool(one == other)
+    return (
+        one.co_code == other.co_code
+        and one.co_names == other.co_names
+        and one.co_varnames == other.co_varnames
+        and one.co_freevars == other.co_freevars
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_same, one.co_consts, other.co_consts))
+    )
 
 
 def _find(code: types.CodeType, is_it: Callable[[types.CodeType], bool]) -> types.CodeType:

@@ -91,7 +91,7 @@ class TimeoutExceeded(RecoveryError, TimeoutError):
         self.operation = operation
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.seconds, self.operation)
+        return type(self), (self.seconds, self.operation), self.__dict__
 
 
 class SagaError(RecoveryError):
@@ -126,11 +126,7 @@ class SagaError(RecoveryError):
         self.__cause__ = cause
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _saga_error, (self.cause, self.compensated, self.failures, self.step, self.state)
-
-
-def _saga_error(cause: Any, compensated: Any, failures: Any, step: str, state: Any) -> SagaError:
-    return SagaError(cause, compensated, failures, step=step, state=state)
+        return type(self), (self.cause, self.compensated, self.failures), self.__dict__
 
 
 class TooManyPaths(RecoveryError):
@@ -151,7 +147,7 @@ class TooManyPaths(RecoveryError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.seen, self.multiplied_by)
+        return type(self), (self.seen, self.multiplied_by), self.__dict__
 
 
 class NotDeterministic(RecoveryError):
@@ -187,6 +183,11 @@ def _by_status(error: Any) -> Kind:
     if status is None:
         status = getattr(getattr(error, "response", None), "status_code", None)
     return "transient" if status in _TRANSIENT_STATUS else "permanent"
+
+
+def _by_reason(error: Any) -> Kind:
+    """A `URLError` only wraps what happened."""
+    return classify(error.reason) if isinstance(error.reason, BaseException) else "unknown"
 
 
 def _by_sql_state(error: Any) -> Kind:
@@ -229,6 +230,7 @@ _known: dict[str, Kind | Callable[[Any], Kind]] = {
     "http.client.RemoteDisconnected": "transient",
     "http.client.IncompleteRead": "transient",
     "urllib.error.HTTPError": _by_status,
+    "urllib.error.URLError": _by_reason,
     # HTTP clients
     "httpx.TimeoutException": "transient",
     "httpx.NetworkError": "transient",
@@ -303,12 +305,24 @@ def classify(error: BaseException) -> Kind:
         error: The error to look at.
     """
     for error_type in type(error).__mro__:
-        kind: Any = _registered.get(error_type) or _OURS.get(error_type)
-        if kind is None:
-            kind = _known.get(f"{error_type.__module__}.{error_type.__qualname__}")
+        kind = (
+            _registered.get(error_type)
+            or _OURS.get(error_type)
+            or _known.get(f"{error_type.__module__}.{error_type.__qualname__}")
+        )
         if kind is not None:
-            return kind(error) if callable(kind) else kind  # type: ignore[no-any-return]
+            return _asked(kind, error)
     return "unknown"
+
+
+def _asked(kind: Kind | Callable[[Any], Kind], error: BaseException) -> Kind:
+    """What the entry of the nearest class says; an error too odd to be asked is unknown."""
+    if not callable(kind):
+        return kind
+    try:
+        return kind(error)
+    except Exception:
+        return "unknown"
 
 
 _OURS: dict[type[BaseException], Kind] = {TransientError: "transient", PermanentError: "permanent"}
@@ -322,34 +336,46 @@ def transient(error: BaseException) -> bool:
 def retry_after(error: BaseException, *, now: Callable[[], float]) -> float | None:
     """The seconds after which an error asks to be tried again, if it says so.
 
-    Looked for in the error's ``retry_after`` attribute (seconds), then in a ``Retry-After`` header of its
-    ``response`` (seconds or an HTTP date, RFC 9110 section 10.2.3). Nonsense counts as not said.
+    Looked for in the error's ``retry_after`` attribute (seconds or a `timedelta`), then in a ``Retry-After``
+    header of its ``response`` (seconds or an HTTP date, RFC 9110 section 10.2.3). Nonsense counts as not said.
 
     Args:
         error: The error to ask.
         now: The wall clock (seconds since the epoch) that an HTTP date is compared with.
     """
-    said: Any = getattr(error, "retry_after", None)
-    if said is None:
-        headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
-        get: Any = getattr(headers, "get", None)
-        said = (get("Retry-After") or get("retry-after")) if callable(get) else None
-    if said is None:
+    try:
+        said = _what_it_says(error)
+        seconds = None if said is None else _in_seconds(said, now)
+    except Exception:  # whatever an odd error answers, it must not hide the error itself
         return None
+    return seconds if seconds is not None and 0 <= seconds < float("inf") else None
+
+
+def _what_it_says(error: Any) -> Any:
+    said = getattr(error, "retry_after", None)
+    if said is not None:
+        return said
+    headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
+    get: Any = getattr(headers, "get", None)
+    return (get("Retry-After") or get("retry-after")) if callable(get) else None
+
+
+def _in_seconds(said: Any, now: Callable[[], float]) -> float:
+    if hasattr(said, "total_seconds"):
+        return float(said.total_seconds())
     try:
-        seconds = float(said)
-    except (TypeError, ValueError):
-        seconds = _seconds_until(said, now)
-    return seconds if 0 <= seconds < float("inf") else None
+        return float(said)
+    except ValueError:
+        return max(0.0, _date(said) - now())
 
 
-def _seconds_until(http_date: Any, now: Callable[[], float]) -> float:
-    from email.utils import parsedate_to_datetime  # a slow import that only an HTTP date needs
+def _date(http_date: str) -> float:
+    from email.utils import mktime_tz, parsedate_tz  # a slow import that only an HTTP date needs
 
-    try:
-        return max(0.0, parsedate_to_datetime(http_date).timestamp() - now())
-    except (TypeError, ValueError, AttributeError):
-        return -1.0
+    parsed = parsedate_tz(http_date)
+    if parsed is None:
+        raise ValueError(f"no HTTP date: {http_date!r}")
+    return mktime_tz((*parsed[:9], parsed[9] or 0))  # a date without a zone is UTC (RFC 9110 section 5.6.7)
 
 
 # --- where an error happened ---------------------------------------------------------------------
@@ -390,6 +416,15 @@ class ErrorContext:
         self.operation = operation
         self.target = target
         self.correlation_id = correlation_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ErrorContext) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.transport, self.operation, self.target, self.correlation_id
 
     def __repr__(self) -> str:
         return (

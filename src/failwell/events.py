@@ -7,6 +7,7 @@ With no listener no event is made.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -136,10 +137,13 @@ class Waiting(Event):
 
 
 class GaveUp(Event):
-    """No further attempt is made. ``reason`` says why (attempts, time, budget)."""
+    """No further attempt is made. ``reason`` says why."""
 
     __slots__ = ()
     role = "error"
+    NO_ATTEMPT_LEFT: ClassVar = "no attempt left"
+    NO_TIME_LEFT: ClassVar = "no time left"
+    BUDGET_SPENT: ClassVar = "retry budget spent"
     attempts: int
     elapsed: float
     error: BaseException | None
@@ -291,8 +295,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
     Returns:
         A function that ends the subscription; calling it twice does no harm.
     """
-    if not callable(listener):
-        raise TypeError(f"listener must be callable, got {listener!r}")
+    _check(listener)
 
     def own(event: Event) -> object:  # an identity of its own, so that one function can be subscribed twice
         return listener(event)
@@ -314,20 +317,34 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 def listening(listener: Listener) -> Iterator[None]:
     """Call ``listener`` with the events of this block and of the tasks and threads that it starts.
 
+    What one of these reports after the block has ended is not heard.
+
     Args:
         listener: A plain function.
     """
-    if not callable(listener):
-        raise TypeError(f"listener must be callable, got {listener!r}")
+    _check(listener)
+    over = False
+
+    def own(event: Event) -> object:
+        return None if over else listener(event)
+
     with _lock:
         bus.active += 1
-    token = bus.here.set((*bus.here.get(), listener))
+    token = bus.here.set((*bus.here.get(), own))
     try:
         yield
     finally:
-        bus.here.reset(token)
+        over = True
         with _lock:
             bus.active -= 1
+        bus.here.reset(token)
+
+
+def _check(listener: Any) -> None:
+    if not callable(listener):
+        raise TypeError(f"listener must be callable, got {listener!r}")
+    if inspect.iscoroutinefunction(listener):
+        raise TypeError(f"listener must be a plain function: nobody would await {listener!r}")
 
 
 class Outcome(Generic[T]):

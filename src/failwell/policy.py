@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 from failwell.derive import Call, PlainCall, derive
 from failwell.events import Event, Outcome, listening
-from failwell.runtime import AsyncRuntime, BlockingRuntime, Mark, Runtime, name_of
+from failwell.runtime import TAKES_CALL, AsyncRuntime, BlockingRuntime, Mark, Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Matches", "On", "Operation", "Pattern", "Policy", "Protected", "Stack", "is_async", "matching", "protected"]
 
@@ -43,14 +44,16 @@ def matching(name: str, on: Any) -> Matches:
     if isinstance(on, type) and issubclass(on, BaseException):
         on = (on,)
     if isinstance(on, (tuple, list, set, frozenset)):
-        types = tuple(on)
+        types: tuple[Any, ...] = tuple(cast("Iterable[Any]", on))
         for one in types:
             if not (isinstance(one, type) and issubclass(one, BaseException)):
                 raise TypeError(f"{name} must hold exception types, got {one!r}")
-        return lambda error: isinstance(error, types)
-    if not callable(on):
+        return lambda error: isinstance(error, types) and not isinstance(error, UnexpectedAwaitable)
+    if not callable(on) or isinstance(on, type):
         raise TypeError(f"{name} must be an exception type, a tuple of them or a predicate, got {on!r}")
-    return on  # type: ignore[no-any-return]
+    if is_async(on):
+        raise TypeError(f"{name} must be a plain predicate, got the async function {name_of(on)}")
+    return lambda error: not isinstance(error, UnexpectedAwaitable) and on(error)
 
 
 class Pattern:
@@ -94,8 +97,13 @@ class Pattern:
             if name not in known:
                 raise TypeError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
         values = {**self._arguments(), **changes}
-        several = [values.pop(n) for n, p in known.items() if p.kind is p.VAR_POSITIONAL]
-        changed = type(self)(*(several[0] if several else ()), **values)
+        positional: list[Any] = []
+        for name, parameter in reversed(known.items()):  # what comes before *alternatives is positional, too
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                positional = list(values.pop(name))
+            elif positional or parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.insert(0, values.pop(name))
+        changed = type(self)(*positional, **values)
         self.live_state()
         changed._live = self._live
         return changed
@@ -305,9 +313,20 @@ def is_async(fn: Any) -> bool:
         return fn.is_async
     return (
         inspect.iscoroutinefunction(fn)
-        or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004 - not asking if callable
-        or getattr(fn, "_is_coroutine", None) is not None  # asyncio's own mark: mocks and compiled code carry it
+        or inspect.iscoroutinefunction(_call_of(fn))
+        or getattr(fn, "_is_coroutine", None) is _MARK  # mocks and compiled code carry it
     )
+
+
+_MARK: object = getattr(asyncio.coroutines, "_is_coroutine", type)
+"""What asyncio marks a coroutine function with that is none by its code (a Mock has every attribute)."""
+
+
+def _call_of(fn: Any) -> Any:
+    """The ``__call__`` of an object of the user's."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return None if isinstance(fn, type) else getattr(type(fn), "__call__", None)  # noqa: B004 - not asking if callable
 
 
 def labels(layers: Sequence[Pattern]) -> list[str]:
@@ -333,21 +352,22 @@ def protect(layers: Sequence[Policy], fn: Callable[P, T]) -> Callable[P, T]:
     """
     if not callable(fn):
         raise TypeError(f"a policy protects a callable, got {fn!r}")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    if any(inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in (fn, _call_of(fn))):
         raise TypeError(f"{name_of(fn)} is a generator function; a policy protects functions that return once")
     name = name_of(fn)
     blocking = not is_async(fn)
     guarded = assemble(layers, fn, blocking=blocking, name=name)
-    functools.update_wrapper(guarded, fn)
+    # What an object keeps in its __dict__ is its own; what a function keeps there was put there for all to see.
+    functools.update_wrapper(guarded, fn, updated=("__dict__",) if inspect.isroutine(fn) else ())
+    if isinstance(fn, functools.partial):
+        guarded.__doc__ = fn.func.__doc__
     if not hasattr(fn, "__name__"):
         guarded.__name__ = guarded.__qualname__ = name
     guarded.__failwell__ = Protected(layers, fn, name)  # type: ignore[attr-defined]
     return guarded
 
 
-def assemble(
-    layers: Sequence[Pattern], fn: Callable[..., Any], *, blocking: bool, name: str
-) -> Callable[..., Any]:
+def assemble(layers: Sequence[Pattern], fn: Callable[..., Any], *, blocking: bool, name: str) -> Callable[..., Any]:
     """Chain layers around ``fn``.
 
     Args:
@@ -361,7 +381,7 @@ def assemble(
     last = len(layers) - 1
     for place, label in reversed(list(enumerate(labels(layers)))):
         layer = layers[place]
-        rt = runtime(label, name, layer.live_state())
+        rt = runtime(label, name, layer.live_state(), fn)
         outermost, innermost = place == 0, place == last
         factory = derive(type(layer).run, blocking=blocking, outermost=outermost, innermost=innermost)
         if factory is None or "run" in vars(layer):
@@ -377,77 +397,115 @@ def _driving(blocking: bool, outermost: bool, innermost: bool) -> Callable[..., 
         def unpack(args: Any, kwargs: Any) -> Any:
             kind = PlainCall if blocking and innermost else Call
             call: Any = kind(following, args, kwargs, name, packed=not innermost)
-            return _drive(layer.run(_Awaitable(call), _Driven(rt))) if blocking else layer.run(call, rt)
+            if not blocking:
+                return layer.run(call, rt)
+            return _drive(layer.run(cast("Any", _DrivenCall(call)), cast("Any", _Driven(rt))))
 
-        if outermost and blocking:
-            return lambda *args, **kwargs: unpack(args, kwargs)
-        if outermost:
+        def run_plain(*args: Any, **kwargs: Any) -> Any:
+            return unpack(args, kwargs)
 
-            async def run(*args: Any, **kwargs: Any) -> Any:
-                return await unpack(args, kwargs)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            return await unpack(args, kwargs)
 
-            return run
-        return unpack
+        if not outermost:
+            return unpack
+        return run_plain if blocking else run
 
     return factory
 
 
-class _Carried(Exception):
-    """Takes a StopIteration through a coroutine, which would turn it into a RuntimeError."""
+class _Asked:
+    """A request of a driven coroutine: awaiting it hands it to the driver, which answers it in its own frame.
+
+    So an error reaches the coroutine by ``throw``, which brings even a StopIteration in as it is.
+    """
+
+    __slots__ = ("answer", "answered", "ask")
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self.ask = ask
+        self.answered = False
+        self.answer: Any = None
+
+    def __await__(self) -> Self:
+        return self
+
+    def __next__(self) -> Self:
+        if self.answered:
+            raise StopIteration(self.answer)
+        return self
 
 
-class _Awaitable:
+class _DrivenCall:
     """A plain call in the clothes of an async one."""
 
     def __init__(self, call: Call) -> None:
         self.plain = call
         self.args, self.kwargs, self.name = call.args, call.kwargs, call.name
 
-    async def __call__(self) -> Any:
-        try:
-            return self.plain()
-        except StopIteration as error:
-            raise _Carried from error
+    def __call__(self) -> _Asked:
+        return _Asked(self.plain)
+
+
+_AWAITED = frozenset(name for name, method in vars(Runtime).items() if inspect.iscoroutinefunction(method))
 
 
 class _Driven:
     """The blocking runtime in the clothes of an async one, for a coroutine that is driven without a loop."""
-
-    _AWAITED = frozenset({"announce", "sleep", "invoke", "decide", "within", "wait", "shielded", "graded"})
 
     def __init__(self, rt: BlockingRuntime) -> None:
         self._rt = rt
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._rt, name)
-        if name not in self._AWAITED:
+        if name not in _AWAITED:
             return found
 
-        async def answer(*args: Any, **kwargs: Any) -> Any:
-            return found(*[_plain(a) for a in args], **{k: _plain(a) for k, a in kwargs.items()})
+        def request(*args: Any, **kwargs: Any) -> _Asked:
+            if name in TAKES_CALL:
+                args = tuple(_plain(one) if callable(one) else one for one in args)
+                kwargs = {key: _plain(one) if callable(one) else one for key, one in kwargs.items()}
+            return _Asked(functools.partial(found, *args, **kwargs))
 
-        return answer
-
-
-def _plain(value: Any) -> Any:
-    """An async function that is handed to the runtime (a call, a cleanup) as a plain one."""
-    if isinstance(value, _Awaitable):
-        return value.plain
-    if inspect.iscoroutinefunction(value):
-        return lambda *args, **kwargs: _drive(value(*args, **kwargs))
-    return value
+        return request
 
 
-def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never really suspends."""
+def _plain(fn: Callable[[], Any]) -> Callable[[], Any]:
+    """The plain form of something that the runtime is to call, such as ``call`` itself or a cleanup."""
+    return fn.plain if isinstance(fn, _DrivenCall) else lambda: _drive(fn())
+
+
+def _drive(work: Any) -> Any:
+    """Run a coroutine that awaits nothing but its call and its runtime."""
+    if isinstance(work, _Asked):
+        return work.ask()
+    thrown: BaseException | None = None
+    stopped: list[StopIteration] = []
     try:
-        coroutine.send(None)
+        while True:
+            asked = work.send(None) if thrown is None else work.throw(thrown)
+            thrown = None
+            if not isinstance(asked, _Asked):
+                work.close()
+                raise TypeError(
+                    "run awaited something that is neither its call nor its runtime: that has no plain form"
+                )
+            try:
+                asked.answer = asked.ask()
+                asked.answered = True
+            except BaseException as error:
+                thrown = error
+                if isinstance(error, StopIteration):
+                    stopped.append(error)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    except _Carried as carried:
-        raise carried.__cause__ from None  # type: ignore[misc]
-    coroutine.close()
-    raise TypeError("run awaited something that is neither its call nor its runtime, which has no plain form")
+        return done.value
+    except RuntimeError as wrapped:  # how a coroutine passes on a StopIteration
+        if wrapped.__cause__ not in stopped:
+            raise
+        escaped = wrapped.__cause__
+    finally:
+        thrown = None  # a frame and its own traceback would keep each other alive
+    raise next(one for one in stopped if one is escaped)
 
 
 # --- outcomes ------------------------------------------------------------------------------------
@@ -471,7 +529,7 @@ class _Watch(Generic[T]):
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
         self._elapsed = time.monotonic() - self._started
         self._listening.__exit__(None, None, None)
-        self._mark.__exit__()
+        self._mark.__exit__(kind)
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
@@ -481,12 +539,20 @@ class _Watch(Generic[T]):
 
 
 async def _outcome_async(guarded: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> Outcome[T]:
-    with _Watch[T]() as watch:
-        watch.value = await guarded(*args, **kwargs)
-    return watch.outcome()
+    watch = _Watch[T]()
+    try:
+        with watch:
+            watch.value = await guarded(*args, **kwargs)
+        return watch.outcome()
+    finally:
+        del watch  # the error's traceback holds this frame, which must not hold the error
 
 
 def _outcome_blocking(guarded: Callable[..., T], args: Any, kwargs: Any) -> Outcome[T]:
-    with _Watch[T]() as watch:
-        watch.value = guarded(*args, **kwargs)
-    return watch.outcome()
+    watch = _Watch[T]()
+    try:
+        with watch:
+            watch.value = guarded(*args, **kwargs)
+        return watch.outcome()
+    finally:
+        del watch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import inspect
 import random
 import threading
@@ -16,14 +17,28 @@ import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
-from contextvars import ContextVar, copy_context
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, TypeVar
 
 from failwell import virtual
 from failwell.errors import ErrorContext
 from failwell.events import Event, bus, log, where
 
-__all__ = ["LATE", "Abandoned", "AsyncRuntime", "BlockingRuntime", "Late", "Mark", "Runtime", "Signal", "deadline", "name_of"]
+__all__ = [
+    "LATE",
+    "TAKES_CALL",
+    "Abandoned",
+    "AsyncRuntime",
+    "BlockingRuntime",
+    "Late",
+    "Mark",
+    "Runtime",
+    "Signal",
+    "UnexpectedAwaitable",
+    "deadline",
+    "name_of",
+    "refuse_awaitable",
+]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -50,11 +65,13 @@ class Runtime(Protocol):
         state: This policy's live state (while exploring: a fresh one), made by its ``situations()``.
         layer: The label of this layer, as events carry it.
         operation: The name of the protected operation.
+        function: The protected function itself, as an identity; do not call it.
     """
 
     state: Any
     layer: str
     operation: str
+    function: Any
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -114,23 +131,42 @@ class Runtime(Protocol):
         """*Awaited.* Run a call; its value, and whether an inner layer marked it as degraded."""
         ...
 
+    async def tentative(self, call: Callable[[], Any]) -> tuple[Any, bool]:
+        """*Awaited.* The same for a value that may be thrown away: outer layers do not know of the mark.
+
+        Who passes the value on passes the mark on too, with `degraded`.
+        """
+        ...
+
+
+TAKES_CALL: Final = frozenset({"within", "shielded", "graded", "tentative"})
+"""The methods whose last argument is something to call: ``call`` itself, a lambda, a function made in ``run``."""
+
 
 # --- what both worlds share ----------------------------------------------------------------------
 
 
 class Mark:
-    """Whether the answer under way is a degraded one. A mark reaches every enclosing block."""
+    """Whether the answer under way is a degraded one.
 
-    __slots__ = ("_token", "degraded", "outer")
+    A mark reaches the enclosing block when this one ends with an answer, unless it is ``tentative``.
+    """
 
-    def __enter__(self) -> Mark:
+    __slots__ = ("_token", "degraded", "outer", "tentative")
+
+    def __init__(self, *, tentative: bool = False) -> None:
         self.degraded = False
+        self.tentative = tentative
+
+    def __enter__(self) -> Self:
         self.outer = _mark.get()
         self._token = _mark.set(self)
         return self
 
-    def __exit__(self, *ignored: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *ignored: object) -> None:
         _mark.reset(self._token)
+        if self.degraded and kind is None and self.outer is not None and not self.tentative:
+            self.outer.degraded = True
 
 
 _mark: ContextVar[Mark | None] = ContextVar("failwell_mark", default=None)
@@ -171,12 +207,13 @@ class Signal:
 class _Here:
     """The answers that are the same for every runtime."""
 
-    __slots__ = ("layer", "operation", "state")
+    __slots__ = ("function", "layer", "operation", "state")
 
-    def __init__(self, layer: str, operation: str, state: Any = None) -> None:
+    def __init__(self, layer: str, operation: str, state: Any = None, function: Any = None) -> None:
         self.layer = layer
         self.operation = operation
         self.state = state
+        self.function = function
 
     def now(self) -> float:
         return time.monotonic()
@@ -197,9 +234,43 @@ class _Here:
 
     def degraded(self) -> None:
         mark = _mark.get()
-        while mark is not None:
+        if mark is not None:
             mark.degraded = True
-            mark = mark.outer
+
+    @staticmethod
+    def lease() -> _Lease | None:
+        """What this thread works under, if a caller with a limited time waits for it; refuses to go on after that."""
+        lease = _lease.get()
+        if lease is not None and lease.ended.is_set:
+            raise Abandoned("the caller stopped waiting for this thread")
+        return lease
+
+
+class Abandoned(BaseException):
+    """Ends a thread whose caller was told "timed out": nothing new may start there.
+
+    A ``BaseException``, so that no handler of the operation's errors takes it for one.
+    """
+
+
+class _Lease:
+    """The right of a worker thread to go on; it ends when its caller, or that one's caller, stops waiting."""
+
+    __slots__ = ("ended", "outer")
+
+    def __init__(self, outer: _Lease | None) -> None:
+        self.outer = outer
+        self.ended = Signal()
+        if outer is not None and not outer.ended.add(self, self.ended.set):
+            self.ended.set()
+
+    def settle(self) -> None:
+        """The work was done in time."""
+        if self.outer is not None:
+            self.outer.ended.discard(self)
+
+
+_lease: ContextVar[_Lease | None] = ContextVar("failwell_lease", default=None)
 
 
 def _callback_failed(callback: object) -> None:
@@ -214,12 +285,11 @@ def name_of(fn: Any) -> str:
     """
     while True:
         name = getattr(fn, "__name__", None)
-        if name is not None:
-            return str(name)
-        inner = getattr(fn, "func", None)  # functools.partial
-        if inner is None:
+        if isinstance(name, str):
+            return name
+        if not isinstance(fn, functools.partial):
             return type(fn).__name__
-        fn = inner
+        fn = fn.func
 
 
 # --- on an event loop ----------------------------------------------------------------------------
@@ -247,9 +317,15 @@ class AsyncRuntime(_Here):
                 _callback_failed(callback)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        lease = self.lease()
+        if lease is None:
+            await asyncio.sleep(seconds)
+        else:  # a loop of its own in a worker thread that may be abandoned
+            await self.wait(lease.ended, seconds)
+            self.lease()
 
     async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        self.lease()
         result = fn(*args, **(kwargs or {}))
         return await result if inspect.isawaitable(result) else result
 
@@ -258,9 +334,12 @@ class AsyncRuntime(_Here):
         return await result if inspect.isawaitable(result) else result
 
     @types.coroutine
-    def within(self, seconds: float, call: Callable[[], Coroutine[Any, Any, Any]]) -> Generator[Any, Any, Any]:
+    def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+        self.lease()
         started = self.now()
-        work = call()
+        work: Any = call()
+        if type(work) is not types.CoroutineType:
+            work = work.__await__()
         try:
             waits_for = work.send(None)
         except StopIteration as done:
@@ -329,13 +408,21 @@ class AsyncRuntime(_Here):
                 await asyncio.wait((task,))
             except asyncio.CancelledError as error:
                 interrupted = error
-        if interrupted is not None:
-            task.cancelled() or task.exception()  # retrieved, so that asyncio does not report it as lost
+        if interrupted is None:
+            return task.result()
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not report it as lost
+        try:
             raise interrupted
-        return task.result()
+        finally:
+            interrupted = None  # a frame and its own traceback would keep each other alive
 
     async def graded(self, call: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
         with Mark() as mark:
+            return await call(), mark.degraded
+
+    async def tentative(self, call: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        with Mark(tentative=True) as mark:
             return await call(), mark.degraded
 
 
@@ -361,65 +448,42 @@ class _Limit:
 # --- in a plain thread ---------------------------------------------------------------------------
 
 
-class Abandoned(BaseException):
-    """Ends a thread whose caller was told "timed out": nothing new may start there.
-
-    A ``BaseException``, so that no handler of the operation's errors takes it for one.
-    """
-
-
-class _Lease:
-    """The right of a worker thread to go on; it ends when its caller, or that one's caller, stops waiting."""
-
-    __slots__ = ("ended", "outer")
-
-    def __init__(self, outer: _Lease | None) -> None:
-        self.outer = outer
-        self.ended = Signal()
-
-    def is_over(self) -> bool:
-        lease: _Lease | None = self
-        while lease is not None:
-            if lease.ended.is_set:
-                return True
-            lease = lease.outer
-        return False
-
-
-_lease: ContextVar[_Lease | None] = ContextVar("failwell_lease", default=None)
-
-
 class BlockingRuntime(_Here):
     """The runtime of plain calls: the same answers, waited for in the calling thread."""
 
     __slots__ = ()
 
-    def _still_wanted(self) -> None:
-        lease = _lease.get()
-        if lease is not None and lease.is_over():
-            raise Abandoned("the caller stopped waiting for this thread")
-
     def now(self) -> float:
-        self._still_wanted()
+        if _lease.get() is not None:
+            self.lease()
         return time.monotonic()
 
+    def wall_time(self) -> float:
+        self.lease()
+        return time.time()
+
+    def time_left(self) -> float:
+        self.lease()
+        return super().time_left()
+
     def between(self, low: float, high: float) -> float:
-        self._still_wanted()
+        self.lease()
         return super().between(low, high)
 
     def emit(self, event: EventType[P], *args: P.args, **kwargs: P.kwargs) -> None:
-        self._still_wanted()
+        if _lease.get() is not None:
+            self.lease()
         if bus.active:
             bus.publish(event(*where(self.layer, self.operation, time.monotonic()), *args, **kwargs))
 
     def degraded(self) -> None:
-        self._still_wanted()
+        self.lease()
         super().degraded()
 
     def announce(
         self, callback: Callable[[Any], object] | None, event: EventType[P], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        self._still_wanted()
+        self.lease()
         if callback is None and not bus.active:
             return
         happened = event(*where(self.layer, self.operation, time.monotonic()), *args, **kwargs)
@@ -427,31 +491,31 @@ class BlockingRuntime(_Here):
             bus.publish(happened)
         if callback is not None:
             try:
-                refuse_awaitable(callback, callback(happened))
+                result = callback(happened)
             except Exception:
                 _callback_failed(callback)
+            else:
+                refuse_awaitable(callback, result)
 
     def sleep(self, seconds: float) -> None:
-        self._still_wanted()
-        lease = _lease.get()
+        lease = self.lease()
         if lease is not None:
             self.wait(lease.ended, seconds)  # ends at once when nobody waits for this thread any more
-            self._still_wanted()
         elif seconds > 0:  # time.sleep(0) costs 67 us
-            time.sleep(seconds)
+            time.sleep(min(seconds, threading.TIMEOUT_MAX))
 
     def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
-        self._still_wanted()
+        self.lease()
+        fn = getattr(fn, "plain_form", fn)
         return refuse_awaitable(fn, fn(*args, **(kwargs or {})))
 
     def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
-        self._still_wanted()
+        self.lease()
         result: T = refuse_awaitable(fn, fn(*args))
         return result
 
     def within(self, seconds: float, call: Callable[[], T]) -> T | Literal[Late.LATE]:
-        self._still_wanted()
-        lease = _Lease(_lease.get())
+        lease = _Lease(self.lease())
         finished = Signal()
         result: list[T] = []
         failure: list[BaseException] = []
@@ -467,14 +531,16 @@ class BlockingRuntime(_Here):
 
         context = copy_context()
         virtual.start_thread(lambda: context.run(work))
+        done = False
         try:
             done = self.wait(finished, seconds)
-        except BaseException:
-            lease.ended.set()
-            raise
+        finally:
+            lease.settle()
+            if not done:
+                lease.ended.set()
         if not done:
-            lease.ended.set()
             return LATE
+        _take_over(context)
         if failure:
             try:
                 raise failure[0]
@@ -483,14 +549,17 @@ class BlockingRuntime(_Here):
         return result[0]
 
     def wait(self, signal: Signal, timeout: float | None = None) -> bool:
-        self._still_wanted()
+        lease = self.lease()
         woken = virtual.make_event()
-        if not signal.add(woken, woken.set):
-            return True
         try:
-            return woken.wait(timeout)
+            if (lease is None or lease.ended.add(woken, woken.set)) and signal.add(woken, woken.set):
+                woken.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         finally:
             signal.discard(woken)
+            if lease is not None:
+                lease.ended.discard(woken)
+        self.lease()
+        return signal.is_set
 
     def shielded(self, fn: Callable[[], T]) -> T:
         token = _lease.set(None)  # cleanup goes on in an abandoned thread too
@@ -500,9 +569,28 @@ class BlockingRuntime(_Here):
             _lease.reset(token)
 
     def graded(self, call: Callable[[], T]) -> tuple[T, bool]:
-        self._still_wanted()
+        self.lease()
         with Mark() as mark:
             return call(), mark.degraded
+
+    def tentative(self, call: Callable[[], T]) -> tuple[T, bool]:
+        self.lease()
+        with Mark(tentative=True) as mark:
+            return call(), mark.degraded
+
+
+_MISSING: Any = object()
+
+
+def _take_over(context: Context) -> None:
+    """Keep what the work in a thread set in its context, as a call in the caller's own thread would."""
+    for variable, value in context.items():
+        if variable is not _lease and variable.get(_MISSING) is not value:
+            variable.set(value)
+
+
+class UnexpectedAwaitable(TypeError):
+    """Something under a plain call returned an awaitable. No pattern takes it for a failure of the operation."""
 
 
 def refuse_awaitable(fn: Any, result: T) -> T:
@@ -513,13 +601,14 @@ def refuse_awaitable(fn: Any, result: T) -> T:
         result: What it returned.
 
     Raises:
-        TypeError: If the result is awaitable: it would never be awaited under a plain call.
+        UnexpectedAwaitable: If the result is awaitable: it would never be awaited under a plain call.
     """
     if hasattr(result, "__await__") and inspect.isawaitable(result):
-        close = getattr(result, "close", None) or getattr(result, "cancel", None)
-        if close is not None:
-            close()
-        raise TypeError(
+        if isinstance(result, Coroutine):
+            result.close()
+        elif asyncio.isfuture(result):
+            result.cancel()
+        raise UnexpectedAwaitable(
             f"{name_of(fn)} returned {type(result).__name__!s}, an awaitable, under a plain call: "
             "make it an async function, or protect an async function"
         )

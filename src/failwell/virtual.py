@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import itertools
 import random
-import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
@@ -58,7 +59,8 @@ class Clock:
         self._lock = threading.Lock()
         self._working = 1  # threads that work and so hold the clock still; the creator is the first
         self._waiting: list[_Waiter] = []
-        self._place = 0
+        self._place = itertools.count()
+        self._ended = False
 
     def sleep(self, seconds: float) -> None:
         """Wait for some virtual seconds."""
@@ -68,19 +70,26 @@ class Clock:
 
     def make_waiter(self, timeout: float | None) -> _Waiter:
         """Something to `wait` with, due in ``timeout`` seconds (None: only when woken)."""
-        self._place += 1
-        return _Waiter(float("inf") if timeout is None else self.now + timeout, self._place)
+        return _Waiter(float("inf") if timeout is None else self.now + timeout, next(self._place))
 
     def wait(self, waiter: _Waiter) -> None:
         """Block this thread until the waiter is due or woken."""
         with self._lock:
             if waiter.event.is_set():
                 return
+            if self._ended:
+                raise Deadlock("this virtual time is over")
             heapq.heappush(self._waiting, waiter)
             self._leave()
-        waiter.event.wait()
+        try:
+            waiter.event.wait()
+        except BaseException:  # a signal: this thread goes on to work
+            self.wake(waiter)
+            raise
         if waiter.stuck:
-            raise Deadlock("everybody waits in virtual time and no timer is set, so nothing can happen any more")
+            over = "this virtual time is over"
+            nobody = "everybody waits in virtual time and no timer is set, so nothing can happen any more"
+            raise Deadlock(over if self._ended else nobody)
 
     def wake(self, waiter: _Waiter) -> None:
         """End a wait early."""
@@ -96,6 +105,18 @@ class Clock:
         """A thread ends its work."""
         with self._lock:
             self._leave()
+
+    def nobody_else(self) -> bool:
+        """Whether the calling thread is the only one that works, and none waits."""
+        return self._working == 1 and not self._waiting
+
+    def end(self) -> None:
+        """Let nobody wait any more: who does (in an abandoned thread) gets a `Deadlock`."""
+        with self._lock:
+            self._ended = True
+            for waiter in tuple(self._waiting):
+                waiter.stuck = True
+                self._release(waiter)
 
     def _leave(self) -> None:
         self._working -= 1
@@ -186,7 +207,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.clock = clock or Clock()
         self._selector = self
-        self._jobs = 0
+        self._jobs: dict[Executor, int] = {}
+        self._idle: asyncio.Future[None] | None = None
         self._waiter: _Waiter | None = None
         self._woken = False
         self._clock_resolution = 1e-9  # asyncio fires timers that are due before now + resolution
@@ -199,17 +221,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Called by asyncio when nothing is ready: wait for a thread's work, or jump to the next timer."""
         if timeout is not None and timeout <= 0:
             return []
-        due = self._scheduled[0].when() if self._scheduled else None  # type: ignore[attr-defined]
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined] # what asyncio keeps them in
+        due = timers[0].when() if timers else None
         clock = self.clock
-        if due is not None and clock._working == 1 and not clock._waiting and not self._woken:
+        if due is not None and clock.nobody_else() and not self._woken:
             clock.now = max(clock.now, due)  # the usual case: nobody else is there
             return []
         self._waiter = waiter = clock.make_waiter(None if due is None else max(0.0, due - clock.now))
-        if self._woken:
-            self._woken = False
-        else:
-            clock.wait(waiter)
-        self._waiter = None
+        try:
+            if not self._woken:
+                clock.wait(waiter)
+        finally:
+            self._waiter = None
+            self._woken = False  # what woke us is in the queue of callbacks already
         return []
 
     def _process_events(self, event_list: list[Any]) -> None:
@@ -219,18 +243,54 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._woken = True
         waiter = self._waiter
         if waiter is not None:
-            self._woken = False
             self.clock.wake(waiter)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Run blocking work in a thread; the clock stands still meanwhile, unless the work itself sleeps."""
-        self.clock.enter()
+        from concurrent.futures import ThreadPoolExecutor
+
+        if executor is None:
+            executor = self._default_executor  # type: ignore[has-type]
+        if executor is None:  # as many workers as asyncio takes at most; on every machine, so that runs are alike
+            executor = self._default_executor = ThreadPoolExecutor(32, "failwell-virtual")
         context = copy_context()
         context.run(_clock.set, self.clock)
-        done = super().run_in_executor(executor, lambda: context.run(func, *args))
+        # A job that waits for a free worker does not hold the clock; each worker that is busy does.
+        self._jobs[executor] = jobs = self._jobs.get(executor, 0) + 1
+        if jobs <= _workers(executor):
+            self.clock.enter()
+        try:
+            in_thread = isinstance(executor, ThreadPoolExecutor)  # another process has a clock of its own
+            work = executor.submit(context.run, func, *args) if in_thread else executor.submit(func, *args)
+        except BaseException:
+            self._job_done(executor)
+            raise
+        result = asyncio.wrap_future(work, loop=self)
         # The callback is queued behind the one that hands over the result, so the loop sees that first.
-        done.add_done_callback(lambda _: self.clock.leave())
-        return done
+        work.add_done_callback(lambda _: self._hand_back(executor))
+        return result
+
+    def _hand_back(self, executor: Executor) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for this job any more
+            self.call_soon_threadsafe(self._job_done, executor)
+
+    def _job_done(self, executor: Executor) -> None:
+        self._jobs[executor] = jobs = self._jobs[executor] - 1
+        if jobs < _workers(executor):
+            self.clock.leave()
+        if self._idle is not None and not any(self._jobs.values()):
+            self._idle.set_result(None)
+            self._idle = None
+
+    async def jobs_done(self) -> None:
+        """Wait until no thread works for this loop."""
+        if any(self._jobs.values()):
+            self._idle = self.create_future()
+            await self._idle
+
+
+def _workers(executor: Executor) -> float:
+    return getattr(executor, "_max_workers", float("inf"))
 
 
 # --- the patched standard library ----------------------------------------------------------------
@@ -249,7 +309,7 @@ def _reader(name: str) -> Callable[[], float]:
         clock = _clock.get()
         if clock is None:
             return real()  # type: ignore[no-any-return]
-        return clock.now if scale == 1 else int(clock.now * scale)
+        return clock.now if scale == 1 else round(clock.now * scale)
 
     read.__name__ = name
     return read
@@ -264,7 +324,7 @@ _virtual: dict[str, Any] = {name: _reader(name) for name in _NAMES if name != "s
 
 
 @contextmanager
-def patched(clock: Clock) -> Iterator[None]:
+def patched(clock: Clock) -> Generator[None]:
     """Make ``time`` follow ``clock`` for this context; everybody else keeps real time."""
     global _users
     with _users_lock:
@@ -284,7 +344,7 @@ def patched(clock: Clock) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Generator[None]:
     """Let ``random`` follow ``seed`` and restore it afterwards."""
     before = random.getstate()
     random.seed(seed)
@@ -295,15 +355,18 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def clock(*, seed: int = 0) -> Iterator[Clock]:
+def clock(*, seed: int = 0) -> Generator[Clock]:
     """Run plain code in virtual time.
 
     Args:
         seed: What ``random`` is seeded with; it is restored afterwards.
     """
     own = Clock()
-    with patched(own), seeded(seed):
-        yield own
+    try:
+        with patched(own), seeded(seed):
+            yield own
+    finally:
+        own.end()
 
 
 @contextmanager
@@ -313,10 +376,10 @@ def outside_running_loop() -> Generator[None, None, None]:
     if running is None:
         yield
         return
-    asyncio._set_running_loop(None)
-    # From 3.12 on the current task is remembered by thread, not by loop: it has to step aside as well.
-    swap = getattr(asyncio.tasks, "_swap_current_task", None) if sys.version_info >= (3, 12) else None
+    # From 3.14 on the current task is remembered by thread, not by loop: it has to step aside as well, and first.
+    swap = getattr(asyncio.tasks, "_swap_current_task", None)  # from 3.12 on
     task = swap(running, None) if swap is not None else None
+    asyncio._set_running_loop(None)
     try:
         yield
     finally:
@@ -357,7 +420,13 @@ def _close(loop: VirtualLoop) -> None:
         if left:
             with contextlib.suppress(Deadlock):
                 loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        for task in left:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                message = "unhandled exception while virtual.run() ended"
+                loop.call_exception_handler({"message": message, "exception": task.exception(), "task": task})
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        with contextlib.suppress(Deadlock):
+            loop.run_until_complete(loop.jobs_done())
     finally:
+        loop.clock.end()
         loop.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from failwell.derive import Call
 from failwell.events import FellBack
@@ -40,11 +40,13 @@ class Fallback(Policy):
             raise TypeError("Fallback needs an alternative, e.g. Fallback(other_service) or Fallback.value([])")
         for alternative in alternatives:
             if not callable(alternative):
-                raise TypeError(f"an alternative must be callable, got {alternative!r}: Fallback.value(x) takes a value")
+                raise TypeError(
+                    f"an alternative must be callable, got {alternative!r}: Fallback.value(x) takes a value"
+                )
         self.alternatives = alternatives
         self.on = on
         self._handles = matching("on", on)
-        self._wants_error = [_has_error_parameter(one) for one in alternatives]
+        self._asked = [(one, name_of(one), _arguments_of(one)) for one in alternatives]
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         try:
@@ -52,22 +54,24 @@ class Fallback(Policy):
         except Exception as first:
             if not self._handles(first):
                 raise
-            error = first
-            for order, alternative in enumerate(self.alternatives, start=1):
-                name = name_of(alternative)
-                rt.emit(FellBack, name, order, error)
-                kwargs = {**call.kwargs, "error": error} if self._wants_error[order - 1] else call.kwargs
-                try:
-                    answer = await rt.invoke(alternative, call.args, kwargs, name)
-                except Exception as failed:
-                    if failed is not error and failed.__cause__ is None:
-                        failed.__cause__ = error
-                    if order == len(self.alternatives) or not self._handles(failed):
-                        raise
-                    error = failed
-                else:
-                    rt.degraded()
-                    return answer
+            error, order = first, 0
+            try:
+                while True:
+                    alternative, name, arguments = self._asked[order]
+                    order += 1
+                    rt.emit(FellBack, name, order, error)
+                    try:
+                        answer = await rt.invoke(alternative, *arguments(call, error), name)
+                    except Exception as failed:
+                        _attach(failed, error)
+                        if order == len(self._asked) or not self._handles(failed):
+                            raise
+                        error = failed
+                    else:
+                        rt.degraded()
+                        return answer
+            finally:
+                del error  # a frame and its own traceback would keep each other alive
 
     @staticmethod
     def value(value: Any) -> Callable[..., Any]:
@@ -80,6 +84,7 @@ class Fallback(Policy):
         def constant(*args: Any, **kwargs: Any) -> Any:
             return value
 
+        constant.never_fails = True  # type: ignore[attr-defined] # the explorer need not try its failure
         constant.__name__ = constant.__qualname__ = f"value {value!r}"[:40]
         return constant
 
@@ -101,18 +106,91 @@ class Fallback(Policy):
         except ModuleNotFoundError as missing:
             raise ModuleNotFoundError("Fallback.url needs httpx: pip install 'failwell[http]'") from missing
 
-        async def get(*args: Any, **kwargs: Any) -> Any:
-            async with httpx.AsyncClient(timeout=timeout) as client:
-                response = (await client.get(url.format(*args, **kwargs))).raise_for_status()
-            is_json = "json" in response.headers.get("content-type", "")
+        tls = httpx.create_ssl_context()  # takes longer than a request, so once for all of them
+
+        def answer(response: Any) -> Any:
+            is_json = "json" in response.raise_for_status().headers.get("content-type", "")
             return response.json() if is_json else response.text
 
+        async def get(*args: Any, **kwargs: Any) -> Any:
+            async with httpx.AsyncClient(timeout=timeout, verify=tls) as client:
+                return answer(await client.get(_filled(url, args, kwargs)))
+
+        def get_plain(*args: Any, **kwargs: Any) -> Any:
+            with httpx.Client(timeout=timeout, verify=tls) as client:
+                return answer(client.get(_filled(url, args, kwargs)))
+
+        get.plain_form = get_plain  # type: ignore[attr-defined] # what a plain call uses
         get.__name__ = get.__qualname__ = f"GET {url}"
         return get
 
 
-def _has_error_parameter(fn: Callable[..., Any]) -> bool:
+def _filled(url: str, args: Any, kwargs: Any) -> str:
+    """Fill in a URL; a slash or a question mark in a value stays a part of that value."""
+    from string import Formatter
+    from urllib.parse import quote
+
+    class Quoting(Formatter):
+        def format_field(self, value: Any, format_spec: str) -> str:
+            return quote(format(value, format_spec), safe="")
+
+    return Quoting().vformat(url, args, kwargs)
+
+
+Arguments: TypeAlias = Callable[[Call, Exception], tuple[Any, Any]]
+
+
+def _arguments_of(alternative: Callable[..., Any]) -> Arguments:
+    """How an alternative is called: as the operation was, with the error too, or with the error alone."""
     try:
-        return "error" in inspect.signature(fn).parameters
+        parameters = inspect.signature(alternative).parameters
     except (TypeError, ValueError):  # some built-in functions have no signature
-        return False
+        return _as_it_was
+    error = parameters.get("error")
+    if error is None:
+        return _as_it_was
+    if len(parameters) > 1:
+        return _with_error
+    return _error_by_name if error.kind is error.KEYWORD_ONLY else _error_alone
+
+
+def _as_it_was(call: Call, error: Exception) -> tuple[Any, Any]:
+    return call.args, call.kwargs
+
+
+def _with_error(call: Call, error: Exception) -> tuple[Any, Any]:
+    return call.args, {"error": error, **call.kwargs}
+
+
+def _error_alone(call: Call, error: Exception) -> tuple[Any, Any]:
+    return (error,), None
+
+
+def _error_by_name(call: Call, error: Exception) -> tuple[Any, Any]:
+    return (), {"error": error}
+
+
+def _attach(failed: BaseException, earlier: BaseException) -> None:
+    """Have the chain of a later error lead to the earlier one."""
+    known = _chain(earlier, set())
+    if id(failed) in {id(one) for one in known}:
+        return  # the same object again
+    if failed.__suppress_context__ and failed.__cause__ is None:
+        failed.__cause__ = earlier
+        return
+    link = _chain(failed, {id(one) for one in known})[-1]
+    if link is failed:
+        failed.__cause__ = earlier
+    elif link.__cause__ is None:
+        link.__context__ = earlier
+
+
+def _chain(error: BaseException, end: set[int]) -> list[BaseException]:
+    """An error and what it came from, up to an error in ``end``."""
+    links: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and id(following) not in end:
+        links.append(following)
+        end = {*end, id(following)}
+        following = following.__cause__ or following.__context__
+    return links

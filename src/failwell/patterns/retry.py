@@ -10,6 +10,7 @@ Source: Marc Brooker, "Exponential Backoff And Jitter" (AWS, 2015); Google SRE B
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -21,6 +22,7 @@ from failwell.policy import On, Policy, matching
 from failwell.runtime import Runtime
 
 __all__ = ["Budget", "Retry"]
+
 
 class Budget(Protocol):
     """What ``budget=`` takes: a limit on the extra load that retries of a whole process may cause."""
@@ -74,13 +76,18 @@ class Retry(Policy):
             raise ValueError(f"max_attempts must be at least 1 (the first call counts), got {max_attempts!r}")
         if backoff is not None and not isinstance(backoff, delays.Backoff):
             raise TypeError(f"backoff must be a strategy such as Exponential(1.0), got {backoff!r}")
-        if max_elapsed is not None and not max_elapsed > 0:
-            raise ValueError(f"max_elapsed must be above 0 seconds, got {max_elapsed!r}")
+        if max_elapsed is not None:
+            if isinstance(max_elapsed, bool) or not isinstance(max_elapsed, (int, float)):
+                raise TypeError(f"max_elapsed must be a number of seconds, got {max_elapsed!r}")
+            if not max_elapsed > 0:
+                raise ValueError(f"max_elapsed must be above 0 seconds, got {max_elapsed!r}")
+        if budget is not None and not (hasattr(budget, "deposit") and hasattr(budget, "withdraw")):
+            raise TypeError(f"budget must have deposit() and withdraw(), got {budget!r}")
         for name, function in (("retry_result", retry_result), ("on_retry", on_retry), ("on_give_up", on_give_up)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, got {function!r}")
         self.max_attempts = max_attempts
-        self.backoff = backoff or delays.Exponential(jitter="full")
+        self.backoff = delays.Exponential(jitter="full") if backoff is None else backoff
         self.on = on
         self.retry_result = retry_result
         self.max_elapsed = max_elapsed
@@ -96,40 +103,48 @@ class Retry(Policy):
             await rt.decide("call counted", (None,), self.budget.deposit)
         attempt = 1
         waited = failure = traceback = None
-        while True:
-            rt.emit(Attempt, attempt)
-            failure = None
-            try:
-                result = await call()
-            except Exception as error:
-                if not self._worth_it(error):
-                    raise
-                failure = error
-                traceback = _of_this_attempt(error, traceback)
-            else:
-                if self.retry_result is None or not await rt.decide(
-                    "retry this result", (False, True), self.retry_result, result
-                ):
-                    return result
-            elapsed = rt.now() - started
-            left = min(float("inf") if self.max_elapsed is None else self.max_elapsed - elapsed, rt.time_left())
-            reason = "no attempt left" if attempt >= self.max_attempts else "no time left" if left <= 0 else ""
-            if not reason and self.budget is not None:
-                affordable = await rt.decide("retry budget left", (True, False), self.budget.withdraw)
-                reason = "" if affordable else "retry budget spent"
-            if reason:
-                await rt.announce(self.on_give_up, GaveUp, attempt, elapsed, failure, reason)
-                if failure is None:
-                    return result
+        last = is_degraded = False
+        try:
+            while True:
+                rt.emit(Attempt, attempt)
+                failure = None
                 try:
+                    if self.retry_result is None:
+                        return await call()
+                    result, is_degraded = await rt.tentative(call)
+                except Exception as error:
+                    if not self._worth_it(error):
+                        raise
+                    failure = error
+                    traceback = _of_this_attempt(error, traceback)
+                else:
+                    rejected = await rt.decide("retry this result", (False, True), self.retry_result, result)
+                    if not rejected:
+                        return _passed_on(result, is_degraded, rt)
+                elapsed = rt.now() - started
+                left = min(float("inf") if self.max_elapsed is None else self.max_elapsed - elapsed, rt.time_left())
+                reason = self._reason_to_stop(attempt, 0.0 if last else left)
+                if not reason and self.budget is not None:
+                    affordable = await rt.decide("retry budget left", (True, False), self.budget.withdraw)
+                    reason = "" if affordable else GaveUp.BUDGET_SPENT
+                if reason:
+                    await rt.announce(self.on_give_up, GaveUp, attempt, elapsed, failure, reason)
+                    if failure is None:
+                        return _passed_on(result, is_degraded, rt)
                     raise _annotated(failure, attempt, elapsed, reason)
-                finally:
-                    failure = traceback = None  # a frame and its own traceback would keep each other alive
-            low, high = self._bounds(attempt, waited, failure, rt)
-            waited = rt.between(min(low, left), min(high, left))
-            await rt.announce(self.on_retry, Waiting, attempt, waited, (low, high), failure)
-            await rt.sleep(waited)
-            attempt += 1
+                low, high = self._bounds(attempt, waited, failure, rt)
+                waited = rt.between(min(low, left), min(high, left))
+                last = waited >= left  # the time is up when this wait is over; one more attempt then, as promised
+                await rt.announce(self.on_retry, Waiting, attempt, waited, (low, high), failure)
+                await rt.sleep(waited)
+                attempt += 1
+        finally:
+            del failure, traceback  # a frame and its own traceback would keep each other alive
+
+    def _reason_to_stop(self, attempt: int, left: float) -> str:
+        if attempt >= self.max_attempts:
+            return GaveUp.NO_ATTEMPT_LEFT
+        return GaveUp.NO_TIME_LEFT if left <= 0 else ""
 
     def _bounds(
         self, attempt: int, waited: float | None, failure: Exception | None, rt: Runtime
@@ -157,12 +172,20 @@ class Retry(Policy):
         return cls(**{"max_attempts": 2, "backoff": delays.Fixed(0.5), **changes})
 
 
+def _passed_on(result: Any, is_degraded: bool, rt: Runtime) -> Any:
+    """A result on its way to the caller, with the mark of a degraded one."""
+    if is_degraded:
+        rt.degraded()
+    return result
+
+
 def _annotated(error: Exception, attempts: int, elapsed: float, reason: str) -> Exception:
     """The same error with one note, ready to be raised from the frame that caught it."""
     count = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     prefix = "failwell gave up after "
-    notes = [n for n in getattr(error, "__notes__", []) if not n.startswith(prefix)]
-    error.__notes__ = [*notes, f"{prefix}{count} in {elapsed:.3g} s: {reason}"]
+    with suppress(Exception):  # an error that cannot be changed stays without a note
+        notes = [n for n in getattr(error, "__notes__", ()) if not str(n).startswith(prefix)]
+        error.__notes__ = [*notes, f"{prefix}{count} in {elapsed:.3g} s: {reason}"]
     caught = error.__traceback__
     return error.with_traceback(caught.tb_next if caught is not None else None)
 

@@ -11,7 +11,8 @@ Source: Michael Nygard, "Release It!", 2nd ed., ch. 5.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+import enum
+from typing import Any, Final
 
 from failwell.derive import Call
 from failwell.errors import TimeoutExceeded
@@ -21,7 +22,15 @@ from failwell.runtime import LATE, Runtime
 
 __all__ = ["RAISE", "Timeout"]
 
-RAISE: Final = "raise"
+
+class _Raise(enum.Enum):
+    RAISE = "raise"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+RAISE: Final = _Raise.RAISE
 """The default of ``Timeout(default=...)``: raise `TimeoutExceeded`."""
 
 
@@ -39,7 +48,7 @@ class Timeout(Policy):
         TimeoutExceeded: On a call, when the time is over and there is no default.
     """
 
-    def __init__(self, seconds: float, default: Any | Literal["raise"] = RAISE) -> None:
+    def __init__(self, seconds: float, default: Any = RAISE) -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise TypeError(f"seconds must be a number, got {seconds!r}")
         if not 0 < seconds < float("inf"):
