@@ -42,7 +42,7 @@ screenshots: $(READY) ## every page as PNG files, light and dark, phone and desk
 
 # -- checks ---------------------------------------------------------------------------------------------------------
 
-.PHONY: test lint types pytest soak format snippets
+.PHONY: test lint types pytest soak format snippets coverage
 test: lint types pytest ## lint, types and all tests
 
 lint: $(READY) ## ruff
@@ -55,6 +55,9 @@ types: $(READY) ## mypy and pyright, both strict
 
 pytest: $(READY) ## all tests
 	@$(BIN)/pytest -q -m "not soak" -n 2 --dist loadgroup
+
+coverage: $(READY) ## branch coverage, line by line what is missing
+	@$(BIN)/pytest -q -m "not soak and not browser" -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered
 
 soak: $(READY) ## the long runs
 	@$(BIN)/pytest -q -m soak
