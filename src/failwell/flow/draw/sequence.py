@@ -1,0 +1,272 @@
+"""One path as a Mermaid sequence diagram: who calls whom, what comes back, and at what virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from failwell.events import (
+    Attempt,
+    CacheHit,
+    CacheMiss,
+    CacheStored,
+    Compensated,
+    Compensating,
+    CompensationFailed,
+    Event,
+    FellBack,
+    GaveUp,
+    StaleServed,
+    StepCompleted,
+    StepStarted,
+    StoreFailed,
+    TimedOut,
+    Waiting,
+)
+from failwell.flow.explore import Choice, Path
+from failwell.flow.story import seconds
+from failwell.policy import Operation, labels
+
+if TYPE_CHECKING:
+    from failwell.flow.explore import Exploration
+
+__all__ = ["happy_path", "sequence", "unhappy_path"]
+
+_SETTINGS = '%%{init: {"sequence": {"mirrorActors": false}}}%%'  # nobody is told twice
+_SILENT = (Compensated, CompensationFailed, StepCompleted)
+
+
+def happy_path(exploration: Exploration) -> Path:
+    """A path that returns, and shows what the policy is for if one does.
+
+    Of the paths on which nothing hangs: the likeliest that recovers, else the likeliest.
+
+    Args:
+        exploration: What was explored.
+
+    Raises:
+        LookupError: If no path returns.
+    """
+    good = [path for path in exploration.paths if path.ends and path.error is None]
+    if not good:
+        raise LookupError(f"no path of {exploration.title} returns")
+    return max(good, key=lambda path: (not _hangs(path), _recovers(path), path.probability(0.1, 0.1)))
+
+
+def unhappy_path(exploration: Exploration) -> Path:
+    """A path that raises (or never ends), after the policy did all it can.
+
+    Of the paths on which nothing hangs, or else of all: the one on which most is tried, and of several
+    such the likeliest.
+
+    Args:
+        exploration: What was explored.
+
+    Raises:
+        LookupError: If every path returns.
+    """
+    bad = [path for path in exploration.paths if path.error is not None or not path.ends]
+    if not bad:
+        raise LookupError(f"every path of {exploration.title} returns")
+    timed_out = any(isinstance(event, TimedOut) for path in bad for event in path.events)
+
+    def telling(path: Path) -> tuple[bool, bool, int, float]:
+        cut = any(isinstance(event, TimedOut) for event in path.events)
+        return path.ends, cut if timed_out else not _hangs(path), _tried(path), path.probability(0.1, 0.1)
+
+    return max(bad, key=telling)
+
+
+def _hangs(path: Path) -> bool:
+    return any(choice.kind == "operation" and choice.option == "hang" for choice in path.choices)
+
+
+def _recovers(path: Path) -> bool:
+    return any(event.role in ("recovery", "compensation") for event in path.events)
+
+
+def _tried(path: Path) -> int:
+    return sum(event.role in ("recovery", "compensation") for event in path.events)
+
+
+def sequence(exploration: Exploration, path: Path) -> str:
+    """One path as the text of a Mermaid ``sequenceDiagram``.
+
+    Args:
+        exploration: Where the path comes from; it names the layers.
+        path: The path.
+    """
+    return _Telling(exploration, path).text()
+
+
+class _Telling:
+    """Follows a path and writes down who speaks to whom.
+
+    ``active`` is the chain of those who wait for an answer: the caller, then layers from the outermost in.
+    """
+
+    def __init__(self, exploration: Exploration, path: Path) -> None:
+        self.chain = labels(exploration.layers)
+        self.inner = exploration.name
+        self.path = path
+        self.names: list[str] = ["caller"]
+        self.active: list[str] = ["caller"]
+        self.lines: list[str] = []
+        self.now = 0.0
+        self.lead = ""
+        ends_in_operation = bool(exploration.layers) and isinstance(exploration.layers[-1], Operation)
+        for name in [*self.chain, *([] if ends_in_operation else [self.inner])]:
+            self._id(name)
+
+    def text(self) -> str:
+        """The whole diagram."""
+        trace = self.path.trace
+        before: Choice | Event | None = None
+        for place, item in enumerate(trace):
+            said = isinstance(before, Choice) and isinstance(item, (CacheHit, CacheMiss)) and before.layer == item.layer
+            before = item
+            if isinstance(item, Event):
+                if not said:
+                    self._event(item)
+            elif item.kind == "operation":
+                self._called(item, self._outcome(item, trace[place + 1 :]))
+            elif item.kind != "jitter":
+                self._up_to(item.layer, "", failed=False)
+                self._note(item.layer, f"{item.subject}? {item.option}")
+        self._end()
+        people = [f"participant {self._id(name)} as {_plain(name)}" for name in self.names]
+        return "\n".join([_SETTINGS, "sequenceDiagram", *(f"    {line}" for line in [*people, *self.lines]), ""])
+
+    # -- what happens --
+
+    def _event(self, event: Event) -> None:
+        self.now = event.time
+        error = getattr(event, "error", None)
+        if isinstance(event, TimedOut):
+            self._cut(event)
+            return
+        if isinstance(event, _SILENT):
+            return
+        came_back = type(error).__name__ if isinstance(error, BaseException) else "answer"
+        self._up_to(event.layer, came_back, failed=isinstance(error, BaseException))
+        if isinstance(event, Attempt):
+            self.lead = f"attempt {event.number}"
+        elif isinstance(event, FellBack):
+            self.lead = f"fallback {event.order}"
+        elif isinstance(event, StepStarted):
+            self.lead = f"step {event.order}"
+        elif isinstance(event, Compensating):
+            self.lead = f"undo {event.step}"
+        else:
+            self._note(event.layer, _words(event))
+            if isinstance(event, Waiting):
+                self.now += event.delay
+
+    def _called(self, choice: Choice, outcome: str) -> None:
+        if choice.layer:
+            self._up_to(choice.layer, "answer", failed=False)
+        elif choice.subject == self.inner:
+            for name in self.chain:
+                if name not in self.active:
+                    self._enter(name)
+        asker, asked = self.active[-1], choice.subject
+        self._say(asker, "->>", asked, f"{self.lead or 'call'} at {seconds(self.now)}")
+        self.lead = ""
+        if choice.option == "hang":
+            self._note(asked, "no answer")
+            self.active.append(asked)
+        elif choice.option == "ok":
+            self._say(asked, "-->>", asker, "ok")
+        else:
+            self._say(asked, "--x", asker, outcome)
+
+    def _cut(self, event: TimedOut) -> None:
+        """A layer gives up on what is under way inside it."""
+        self._up_to(event.layer, "", failed=False, deepest_only=True)
+        while self.active[-1] != event.layer:
+            stopped = self.active.pop()
+            if self.active[-1] == event.layer or stopped == self.active[-1]:
+                self._say(event.layer, "-x", stopped, f"stop after {seconds(event.seconds)}")
+        self._note(event.layer, f"timed out at {seconds(event.time)}")
+
+    def _end(self) -> None:
+        path = self.path
+        if not path.ends:
+            self._note("caller", "waits for ever")
+            return
+        if path.error is not None:
+            self._up_to("caller", type(path.error).__name__, failed=True)
+        else:
+            self._up_to("caller", "degraded answer" if path.degraded else "answer", failed=False)
+        self._note("caller", f"{'failed' if path.error is not None else 'answered'} after {seconds(path.elapsed)}")
+
+    def _outcome(self, choice: Choice, rest: Sequence[Choice | Event]) -> str:
+        """The name of the error that an operation raised: the next layer that speaks of it knows."""
+        if choice.option != "fail":
+            return choice.option
+        for item in rest:
+            error = getattr(item, "error", None)
+            if isinstance(error, BaseException):
+                return type(error).__name__
+            if isinstance(item, Choice):
+                break
+        cause = self.path.error
+        if cause is not None and not any(isinstance(item, Choice) for item in rest):
+            return type(cause).__name__
+        return "fails"
+
+    # -- who speaks --
+
+    def _enter(self, name: str) -> None:
+        """The innermost of those who wait calls a layer."""
+        self._say(self.active[-1], "->>", name, self.lead or "call")
+        self.lead = ""
+        self.active.append(name)
+
+    def _up_to(self, name: str, answer: str, *, failed: bool, deepest_only: bool = False) -> None:
+        """Until a layer has its say: the layers inside it return, or those around it are entered."""
+        if name not in self.active:
+            outer = self.chain[: self.chain.index(name)] if name in self.chain else []
+            for layer in [*outer, name]:
+                if layer not in self.active:
+                    self._enter(layer)
+        while not deepest_only and self.active[-1] != name:
+            inside = self.active.pop()
+            self._say(inside, "--x" if failed else "-->>", self.active[-1], answer or "answer")
+
+    def _say(self, one: str, arrow: str, other: str, words: str) -> None:
+        self.lines.append(f"{self._id(one)}{arrow}{self._id(other)}: {_plain(words)}")
+
+    def _note(self, name: str, words: str) -> None:
+        self.lines.append(f"Note over {self._id(name)}: {_plain(words)}")
+
+    def _id(self, name: str) -> str:
+        if name not in self.names:
+            self.names.append(name)
+        return f"p{self.names.index(name)}"
+
+
+def _words(event: Event) -> str:
+    match event:
+        case Waiting():
+            low, high = event.between
+            spread = f" of {low:g} to {seconds(high)}" if low != high else ""
+            return f"wait {seconds(event.delay)}{spread}"
+        case GaveUp():
+            return f"give up: {event.reason}"
+        case CacheStored():
+            return f"store {'degraded ' * event.degraded}for {seconds(event.ttl)}"
+        case StaleServed():
+            return "serve the stale answer"
+        case StoreFailed():
+            return "store failed"
+        case _:
+            return "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()
+
+
+_SPECIAL = {"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", ":": "#58;", "\n": " ", "%": "#37;"}
+
+
+def _plain(text: str) -> str:
+    """Text that means nothing else to Mermaid."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)

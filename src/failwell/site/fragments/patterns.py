@@ -1,0 +1,501 @@
+"""What a pattern's page says that the code knows: card, drawings, paths, parameters, figures, events.
+
+Markers name a card of the catalog, e.g. ``<!-- generated: flow retry -->``. Links are written from the
+root of the documents (``/patterns/retry.md``), so a fragment works on any page.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from failwell import events as event_kinds
+from failwell.events import Event
+from failwell.flow import Exploration, Graph, Path
+from failwell.flow.draw import draw, theme
+from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
+from failwell.flow.draw.svg import edge_ids, svg
+from failwell.flow.draw.text import sentences
+from failwell.flow.story import seconds
+from failwell.policy import Pattern
+from failwell.site.fragments import fragment
+from failwell.site.fragments._examples import Card, card_of, example_of, slugs
+from failwell.site.fragments._measures import (
+    Situations,
+    all_situations,
+    bare,
+    calls,
+    explored,
+    figures,
+    number,
+    share,
+    time,
+)
+
+FAIL = 0.1
+"""The odds of a failure, or of a hang, that all figures of the pages are stated for."""
+FORMATS = {"svg": "SVG", "dot": "DOT", "mmd": "Mermaid", "txt": "text"}
+PREFIX = "flow"
+
+
+# --- the card --------------------------------------------------------------------------------------
+
+
+@fragment("card")
+def card(slug: str) -> str:
+    """What a pattern is for, and what it costs and gains.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    shown = card_of(slug)
+    facts = [
+        ("Also known as", ", ".join(shown.also_known_as)),
+        ("Use when", _listed(shown.use_when)),
+        ("Do not use when", _listed(shown.avoid_when)),
+        ("Errors", ", ".join(f"`{name}`" if name.isidentifier() else name for name in shown.error_types)),
+        ("Latency", _latency_words(shown)),
+        ("Reliability", _gain_words(shown)),
+        ("Effort", shown.effort),
+        ("Related", ", ".join(_link(other) for other in shown.related)),
+    ]
+    lines = ['<div class="fw-card fw-facts" markdown="1">', "", f"**{shown.intent}**", ""]
+    for term, said in facts:
+        if said:
+            lines += [term, f":   {said}", ""]
+    return "\n".join([*lines, "</div>", "", *_comparison(slug)])
+
+
+def _listed(items: Sequence[str] | str) -> str:
+    return items if isinstance(items, str) else "; ".join(items)
+
+
+def _link(slug: str) -> str:
+    if slug == "stack":
+        return "[Stack](/composition.md)"
+    if slug not in slugs():
+        return slug
+    return f"[{card_of(slug).name}](/patterns/{slug}.md)"
+
+
+def _latency_words(shown: Card) -> str:
+    with_it, without = (figures(one, FAIL) for one in _both(shown.slug))
+    added = with_it.mean - without.mean
+    words = "none" if added == 0 else "low" if added < 0.05 else "medium" if added < 1 else "high"
+    told = f"{words}: mean +{time(added)} at {share(FAIL)} failures"
+    with_it, without = (figures(one, 0, FAIL) for one in _both(shown.slug))
+    if with_it.worst < without.worst:
+        told += f"; a hang ends after {time(with_it.worst)}"
+    return told
+
+
+def _gain_words(shown: Card) -> str:
+    with_it, without = (figures(one, FAIL) for one in _both(shown.slug))
+    told = (
+        f"{_gain(without.answered, with_it.answered)}: {share(without.answered)} → {share(with_it.answered)} answered"
+    )
+    if without.half_done:
+        removed = _gain(1 - without.half_done, 1 - with_it.half_done)
+        return f"{removed}: left half done {share(without.half_done)} → {share(with_it.half_done)}"
+    hit = [
+        figures(explored(example_of(shown.slug)), FAIL, situations=situations)
+        for _, situations in all_situations(explored(example_of(shown.slug)))
+    ]
+    best = max((one.answered for one in hit), default=0.0)
+    if best > with_it.answered:
+        words = _gain(without.answered, best)
+        return f"{words} with an answer in store: {share(without.answered)} → {share(best)} answered"
+    hung, alone = (figures(one, 0, FAIL) for one in _both(shown.slug))
+    if with_it.answered == without.answered and hung.worst < alone.worst:
+        return f"none by itself: {share(with_it.answered)} answered; no call waits for ever"
+    return told
+
+
+def _gain(before: float, after: float) -> str:
+    """How much of what went wrong is gone, as a word."""
+    removed = (after - before) / (1 - before) if before < 1 else 0.0
+    return "none" if removed <= 0 else "medium" if removed < 0.5 else "high" if removed < 0.995 else "very high"
+
+
+def _both(slug: str) -> tuple[Exploration, Exploration]:
+    example = example_of(slug)
+    return explored(example), bare(example)
+
+
+def _comparison(slug: str) -> Iterator[str]:
+    """The pattern beside the bare operation: when calls fail, and when they hang."""
+    with_it, without = _both(slug)
+    steps = figures(without, FAIL).half_done > 0
+    head = ["Of all calls", "", "Answered", *(["Left half done"] if steps else []), "Mean", "Worst case", "Calls"]
+    rows: list[list[str]] = []
+    for word, fail, hang in (("fail", FAIL, 0.0), ("hang", 0.0, FAIL)):
+        cases: list[tuple[str, Exploration, Situations | None]] = [
+            ("without", without, None),
+            ("with it", with_it, None),
+        ]
+        cases += [(f"with it, {_after_layer(name)}", with_it, given) for name, given in all_situations(with_it)]
+        for name, exploration, given in cases:
+            found = figures(exploration, fail, hang, given)
+            rows.append(
+                [
+                    f"{share(FAIL)} {word}" if name == "without" else "",
+                    name,
+                    share(found.answered) + (f" ({share(found.degraded)} degraded)" if found.degraded else ""),
+                    *([share(found.half_done)] if steps else []),
+                    time(found.mean),
+                    time(_worst(exploration, given, hangs=bool(hang))),
+                    calls(found.calls) if len(found.calls) < 4 else number(sum(found.calls.values())),
+                ]
+            )
+    yield f"What `{_short(example_of(slug))}` changes, computed from all of its paths:"
+    yield ""
+    yield from _table(head, rows)
+
+
+def _after_layer(situation: str) -> str:
+    return re.sub(r"^\w+ ", "", situation) + " answer in store"
+
+
+def _worst(exploration: Exploration, given: Situations | None, *, hangs: bool) -> float:
+    """The longest path among those that the row speaks of: without hangs, only paths on which nothing hangs."""
+    odds = (0.0, FAIL) if hangs else (FAIL, 0.0)
+    possible = [path for path in exploration.paths if path.probability(*odds, situations=given) > 0]
+    return max(path.elapsed for path in possible)
+
+
+def _short(example: Pattern) -> str:
+    return repr(example)
+
+
+# --- drawings --------------------------------------------------------------------------------------
+
+
+@functools.cache
+def graph_of(slug: str, view: str = "compact") -> Graph:
+    """The flow of an example as a graph.
+
+    Args:
+        slug: A card of the catalog, or a stack of the composition page.
+        view: ``"compact"`` or ``"unrolled"``.
+
+    Raises:
+        ValueError: For any other view.
+    """
+    if view not in ("compact", "unrolled"):
+        raise ValueError(f"a view is 'compact' or 'unrolled', not {view!r}")
+    return explored(example_of(slug)).graph(compact=view == "compact")
+
+
+def file_of(slug: str, view: str, ending: str) -> str:
+    """Where a drawing is served, from the root of the site.
+
+    Args:
+        slug: A card of the catalog, or a stack of the composition page.
+        view: ``"compact"`` or ``"unrolled"``.
+        ending: One of `FORMATS`.
+    """
+    return f"diagrams/{slug}{'' if view == 'compact' else f'-{view}'}.{ending}"
+
+
+def files() -> dict[str, bytes]:
+    """Every drawing that pages offer, by the path at which it is served."""
+    return {
+        file_of(slug, view, ending): draw(graph_of(slug, view), ending)
+        for slug in slugs()
+        for view in ("compact", "unrolled")
+        for ending in FORMATS
+    }
+
+
+@fragment("flow")
+def flow(slug: str, view: str = "compact") -> str:
+    """The flow diagram with its transitions in words and as files.
+
+    Args:
+        slug: A card of the catalog, or a stack of the composition page.
+        view: ``"compact"``: repeated attempts are one loop; ``"unrolled"``: each is shown.
+    """
+    graph = graph_of(slug, view)
+    told = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences(graph))
+    files = " · ".join(f"[{name}](/{file_of(slug, view, ending)})" for ending, name in FORMATS.items())
+    return "\n".join(
+        [
+            drawing(graph, f"{PREFIX}-{slug}-{view}", f"Flow of {graph.title}"),
+            "",
+            f"<details><summary>The same in words</summary><ul>{told}</ul></details>",
+            "",
+            f"Download: {files}",
+            "{ .fw-downloads }",
+        ]
+    )
+
+
+def drawing(graph: Graph, prefix: str, label: str, *, note: bool = True, legend: bool = True) -> str:
+    """A drawing in a frame that scrolls where the page is narrower.
+
+    Args:
+        graph: What to draw.
+        prefix: What the ids in it begin with; unique on its page.
+        label: What a screen reader calls the frame.
+        note: Whether the code stands on a sticky note.
+        legend: Whether the shapes are explained.
+    """
+    image = svg(graph, prefix=prefix, note=note, legend=legend).strip()
+    return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label={_quoted(label)}>\n{image}\n</figure>'
+
+
+def _quoted(text: str) -> str:
+    return f'"{html.escape(text)}"'
+
+
+@fragment("paths")
+def paths(slug: str) -> str:
+    """Every path as a list; picking one lights it up in the compact flow of the same page.
+
+    Args:
+        slug: A card of the catalog, or a stack of the composition page.
+    """
+    exploration = explored(example_of(slug))
+    graph = graph_of(slug)
+    names = edge_ids(graph)
+    prefix = f"{PREFIX}-{slug}-compact"
+    likely = [(path.probability(FAIL), path) for path in exploration.paths]
+    told: list[str] = []
+    for p, path in likely:
+        nodes, edges = graph.walk(path)
+        lights = [f"{prefix}-n{node}" for node in nodes] + [f"{prefix}-{names[edge]}" for edge in edges]
+        told.append(
+            f'<li data-lights="{" ".join(dict.fromkeys(lights))}"><button type="button" aria-pressed="false">'
+            f"{html.escape(str(path))}<br><small>{html.escape(_odds(path, p))}{html.escape(_timeline(path))}"
+            "</small></button></li>"
+        )
+    shown, rest = told[:_AT_ONCE], told[_AT_ONCE:]
+    listed = [f'<ol class="fw-paths">{"".join(shown)}</ol>']
+    if rest:
+        listed.append(
+            f"<details><summary>{len(rest)} more paths</summary>"
+            f'<ol class="fw-paths" start="{len(shown) + 1}">{"".join(rest)}</ol></details>'
+        )
+    return "\n\n".join(listed)
+
+
+_AT_ONCE = 12
+
+
+def _odds(path: Path, p: float) -> str:
+    situations = [choice for choice in path.choices if choice.kind == "situation"]
+    others = [choice for choice in situations if choice.option != choice.options[0]]
+    if others:
+        given = {choice.subject: {choice.option: 1.0} for choice in others}
+        p = path.probability(FAIL, situations=given)
+        if p:
+            state = ", ".join(choice.option for choice in others)
+            return f"{share(p)} of the calls that find it {state}, at {share(FAIL)} failures"
+    if p:
+        return f"{share(p)} of all calls at {share(FAIL)} failures"
+    if any(choice.option == "hang" for choice in path.choices):
+        return "only if something hangs"
+    return "only where a jittered wait comes out short"
+
+
+def _timeline(path: Path) -> str:
+    """When which operation was called, where time passes."""
+    if path.elapsed == 0 or not path.ends:
+        return ""
+    moments: list[str] = []
+    for item in path.trace:
+        if isinstance(item, Event):
+            name = type(item).__name__
+            word = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+            detail = f" {item.number}" if hasattr(item, "number") else ""
+            moments.append(f"{seconds(item.time)} {word}{detail}")
+    return f" · {', '.join(moments)}" if moments else ""
+
+
+@fragment("sequence")
+def sequences(slug: str) -> str:
+    """A path that ends well and one that does not, as sequence diagrams.
+
+    Args:
+        slug: A card of the catalog, or a stack of the composition page.
+    """
+    exploration = explored(example_of(slug))
+    parts: list[str] = []
+    for title, choose in (("When it works out", happy_path), ("When it does not", unhappy_path)):
+        try:
+            path = choose(exploration)
+        except LookupError:
+            continue
+        parts += [f"**{title}**: {_sentence(path)}", f"```mermaid\n{sequence(exploration, path)}```"]
+    return "\n\n".join(parts)
+
+
+def _sentence(path: Path) -> str:
+    end = f"`{type(path.error).__name__}`" if path.error else "a degraded answer" if path.degraded else "an answer"
+    if not path.ends:
+        return "it waits for ever."
+    count = sum(path.calls.values())
+    return f"{end} after {time(path.elapsed)} and {count} call{'s' * (count != 1)}."
+
+
+# --- parameters ------------------------------------------------------------------------------------
+
+
+class Parameter(NamedTuple):
+    """One parameter of a pattern, as its signature and docstring know it."""
+
+    name: str
+    default: str
+    effect: str
+
+
+def parameters_of(documented: Callable[..., Any]) -> list[Parameter]:
+    """The parameters of a class, from its signature and its docstring.
+
+    Args:
+        documented: A class with a Google-style docstring.
+
+    Raises:
+        LookupError: If a parameter is not documented.
+    """
+    effects = dict(_documented_arguments(inspect.getdoc(documented) or ""))
+    found: list[Parameter] = []
+    for name, parameter in inspect.signature(documented).parameters.items():
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        if stars + name not in effects:
+            raise LookupError(f"{documented.__name__} does not say what {name} does")
+        found.append(Parameter(stars + name, _default(parameter), effects[stars + name]))
+    return found
+
+
+def _documented_arguments(docstring: str) -> Iterator[tuple[str, str]]:
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
+    if section is None:
+        return
+    for argument in re.split(r"^ {4}(?=\S)", section[1], flags=re.MULTILINE)[1:]:
+        name, _, effect = argument.partition(":")
+        yield name.strip(), " ".join(effect.split())
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    if parameter.default is parameter.empty:
+        return "any number" if parameter.kind is parameter.VAR_POSITIONAL else "required"
+    value = parameter.default
+    return f"`{value.__name__ if callable(value) and hasattr(value, '__name__') else repr(value)}`"
+
+
+@fragment("parameters")
+def parameters(slug: str) -> str:
+    """Every parameter, its default and its effect.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    rows = [[f"`{name}`", default, _cell(effect)] for name, default, effect in parameters_of(type(example_of(slug)))]
+    return "\n".join(_table(["Parameter", "Default", "Effect"], rows))
+
+
+def _cell(text: str) -> str:
+    """A docstring's text in a cell: double backticks are code there."""
+    return re.sub(r"``(.+?)``|`(.+?)`", lambda m: f"`{m[1] or m[2]}`", text).replace("|", "\\|")
+
+
+# --- figures ---------------------------------------------------------------------------------------
+
+
+@fragment("numbers")
+def numbers(slug: str) -> str:
+    """Success, latency and load for the example, for the presets and for another tuning.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    example = example_of(slug)
+    tunings = [example, *card_of(slug).alternatives, *presets(type(example))]
+    rows: list[list[str]] = []
+    for tuning in dict.fromkeys(tunings):
+        exploration = explored(tuning)
+        found = figures(exploration, FAIL)
+        rows.append(
+            [
+                f"`{_called(tuning)}`",
+                share(found.answered),
+                time(found.mean),
+                time(_worst(exploration, None, hangs=False)),
+                time(found.worst),
+                number(sum(found.calls.values())),
+                str(found.most),
+            ]
+        )
+    head = ["Tuning", "Answered", "Mean", "Worst, failures", "Worst, hangs", "Mean calls", "Most calls"]
+    return "\n".join([f"At {share(FAIL)} failures:", "", *_table(head, rows)])
+
+
+def presets(kind: type[Pattern]) -> list[Pattern]:
+    """A pattern's named tunings: its class methods that need no argument.
+
+    Args:
+        kind: The class of a pattern.
+    """
+    made: list[Pattern] = []
+    for name, member in vars(kind).items():
+        if isinstance(member, classmethod) and not name.startswith("_"):
+            tuning = getattr(kind, name)()
+            tuning.__dict__["_preset"] = f"{kind.__name__}.{name}()"
+            made.append(tuning)
+    return made
+
+
+def _called(tuning: Pattern) -> str:
+    return str(vars(tuning).get("_preset", repr(tuning)))
+
+
+# --- events ----------------------------------------------------------------------------------------
+
+
+def events_of(example: Pattern) -> list[type[Event]]:
+    """The events that a pattern emits: those that its module names, and those that exploring it meets.
+
+    Args:
+        example: A policy or a saga.
+    """
+    named = [
+        value
+        for value in vars(inspect.getmodule(type(example))).values()
+        if isinstance(value, type) and issubclass(value, Event) and value is not Event
+    ]
+    met = [type(event) for path in explored(example).paths for event in path.events]
+    order = list(vars(event_kinds).values())
+    return sorted(dict.fromkeys([*named, *met]), key=lambda kind: order.index(kind) if kind in order else len(order))
+
+
+@fragment("events")
+def events(slug: str) -> str:
+    """The events that a pattern emits, with their fields.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    rows: list[list[str]] = []
+    for kind in events_of(example_of(slug)):
+        meaning = (inspect.getdoc(kind) or "").split("\n\n")[0]
+        own = ", ".join(f"`{name}`" for name in kind.fields[len(Event.fields) :])
+        word = theme.style_of(kind.role).word
+        role = f'<span class="fw-role fw-{kind.role}">{word}</span>'
+        rows.append([f"`{kind.__name__}`", role, own, _cell(" ".join(meaning.split()))])
+    shared = ", ".join(f"`{name}`" for name in Event.fields)
+    return "\n".join([*_table(["Event", "Role", "Fields", "Meaning"], rows), "", f"Every event also has {shared}."])
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
