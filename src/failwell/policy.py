@@ -415,25 +415,27 @@ def _driving(blocking: bool, outermost: bool, innermost: bool) -> Callable[..., 
 
 
 class _Asked:
-    """A request of a driven coroutine: awaiting it hands it to the driver, which answers it in its own frame.
+    """A request of a driven coroutine, answered on the spot.
 
-    So an error reaches the coroutine by ``throw``, which brings even a StopIteration in as it is.
+    Only a StopIteration, which would end the await with a value, goes the long way: to the driver, which
+    throws it in as it is.
     """
 
-    __slots__ = ("answer", "answered", "ask")
+    __slots__ = ("ask", "stopped")
 
     def __init__(self, ask: Callable[[], Any]) -> None:
         self.ask = ask
-        self.answered = False
-        self.answer: Any = None
 
     def __await__(self) -> Self:
         return self
 
     def __next__(self) -> Self:
-        if self.answered:
-            raise StopIteration(self.answer)
-        return self
+        try:
+            answer = self.ask()
+        except StopIteration as error:
+            self.stopped = error
+            return self
+        raise StopIteration(answer)
 
 
 class _DrivenCall:
@@ -479,33 +481,22 @@ def _drive(work: Any) -> Any:
     """Run a coroutine that awaits nothing but its call and its runtime."""
     if isinstance(work, _Asked):
         return work.ask()
-    thrown: BaseException | None = None
     stopped: list[StopIteration] = []
     try:
-        while True:
-            asked = work.send(None) if thrown is None else work.throw(thrown)
-            thrown = None
-            if not isinstance(asked, _Asked):
-                work.close()
-                raise TypeError(
-                    "run awaited something that is neither its call nor its runtime: that has no plain form"
-                )
-            try:
-                asked.answer = asked.ask()
-                asked.answered = True
-            except BaseException as error:
-                thrown = error
-                if isinstance(error, StopIteration):
-                    stopped.append(error)
+        asked = work.send(None)
+        while isinstance(asked, _Asked):
+            stopped.append(asked.stopped)
+            asked = work.throw(asked.stopped)
     except StopIteration as done:
         return done.value
-    except RuntimeError as wrapped:  # how a coroutine passes on a StopIteration
-        if wrapped.__cause__ not in stopped:
+    except RuntimeError as error:
+        escaped = [one for one in stopped if one is error.__cause__]  # which a coroutine wraps in a RuntimeError
+        if not escaped:
             raise
-        escaped = wrapped.__cause__
-    finally:
-        thrown = None  # a frame and its own traceback would keep each other alive
-    raise next(one for one in stopped if one is escaped)
+    else:
+        work.close()
+        raise TypeError("run awaited something that is neither its call nor its runtime: that has no plain form")
+    raise escaped[0]
 
 
 # --- outcomes ------------------------------------------------------------------------------------
