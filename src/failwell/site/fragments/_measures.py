@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from failwell import Policy, Saga, Step, explore
+from failwell import Policy, Saga, Step
 from failwell.events import Compensated, StepCompleted
-from failwell.flow import Exploration, Path
+from failwell.flow import Exploration, Path, explore
 from failwell.flow.story import seconds
 from failwell.policy import Pattern
 
@@ -50,26 +50,32 @@ class Figures(NamedTuple):
     most: int
 
 
+EVERYTHING = ("ok", "fail", "hang")
+
+
 @functools.cache
-def explored(example: Pattern) -> Exploration:
-    """All paths of an example; it is explored once, however many fragments ask.
+def explored(policy: Pattern, operation: str = "operation", outcomes: tuple[str, ...] = EVERYTHING) -> Exploration:
+    """All paths of a policy; it is explored once, however many fragments ask.
 
     Args:
-        example: A policy, a stack or a saga.
+        policy: A policy, a stack or a saga.
+        operation: What it protects.
+        outcomes: How operations can end.
     """
-    return explore(example)
+    return explore(policy, operation, outcomes=outcomes)
 
 
 @functools.cache
-def bare(example: Pattern) -> Exploration:
+def bare(policy: Pattern, operation: str = "operation") -> Exploration:
     """The same work without recovery: the operation alone, the steps of a saga without their compensations.
 
     Args:
-        example: A policy, a stack or a saga.
+        policy: A policy, a stack or a saga.
+        operation: What it protects.
     """
-    if isinstance(example, Saga):
-        return explore(Saga([Step(step.action, None, name=step.name) for step in example.steps]))
-    return explore(Bare())
+    if isinstance(policy, Saga):
+        return explore(Saga([Step(step.action, None, name=step.name) for step in policy.steps]))
+    return explore(Bare(), operation)
 
 
 def figures(
@@ -137,7 +143,7 @@ def share(p: float) -> str:
     rest = min(p, 1 - p)
     if rest < 1e-12:
         return f"{round(100 * p)}{NB}%"
-    digits = max(0, 2 - math.floor(math.log10(100 * rest)))
+    digits = max(1, 1 - math.floor(math.log10(100 * rest)))
     text = f"{100 * p:.{digits}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}{NB}%"
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import html
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from failwell import events as event_kinds
+from failwell.catalog import Card
+from failwell.catalog import card as card_of
 from failwell.events import Event
 from failwell.flow import Exploration, Graph, Path
 from failwell.flow.draw import draw, theme
@@ -23,7 +26,6 @@ from failwell.flow.draw.text import sentences
 from failwell.flow.story import seconds
 from failwell.policy import Pattern
 from failwell.site.fragments import fragment
-from failwell.site.fragments._examples import Card, card_of, example_of, slugs
 from failwell.site.fragments._measures import (
     Situations,
     all_situations,
@@ -35,6 +37,7 @@ from failwell.site.fragments._measures import (
     share,
     time,
 )
+from failwell.site.fragments._subjects import subject, subjects
 
 FAIL = 0.1
 """The odds of a failure, or of a hang, that all figures of the pages are stated for."""
@@ -57,62 +60,76 @@ def card(slug: str) -> str:
         ("Also known as", ", ".join(shown.also_known_as)),
         ("Use when", _listed(shown.use_when)),
         ("Do not use when", _listed(shown.avoid_when)),
-        ("Errors", ", ".join(f"`{name}`" if name.isidentifier() else name for name in shown.error_types)),
-        ("Latency", _latency_words(shown)),
-        ("Reliability", _gain_words(shown)),
+        ("Errors", ", ".join(f"`{name}`" for name in shown.error_types)),
+        ("Latency", latency_words(slug)),
+        ("Reliability", gain_words(slug)),
         ("Effort", shown.effort),
-        ("Related", ", ".join(_link(other) for other in shown.related)),
+        ("You may have searched for", ", ".join(shown.symptoms)),
+        ("Related", ", ".join(link_to(other) for other in shown.related)),
     ]
-    lines = ['<div class="fw-card fw-facts" markdown="1">', "", f"**{shown.intent}**", ""]
+    lines = ['<div class="fw-card" markdown="1">', "", f"**{shown.intent}**", ""]
     for term, said in facts:
-        if said:
-            lines += [term, f":   {said}", ""]
+        lines += [term, f":   {said}", ""]
     return "\n".join([*lines, "</div>", "", *_comparison(slug)])
 
 
-def _listed(items: Sequence[str] | str) -> str:
-    return items if isinstance(items, str) else "; ".join(items)
+def _listed(items: Sequence[str]) -> str:
+    return "\n".join(f"{'' if n == 0 else '    '}- {item}" for n, item in enumerate(items))
 
 
-def _link(slug: str) -> str:
-    if slug == "stack":
-        return "[Stack](/composition.md)"
-    if slug not in slugs():
-        return slug
-    return f"[{card_of(slug).name}](/patterns/{slug}.md)"
+def page_of(slug: str) -> str:
+    """The page of a card, from the root of the documents.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    return "/composition.md" if slug == "stack" else f"/patterns/{slug}.md"
 
 
-def _latency_words(shown: Card) -> str:
-    with_it, without = (figures(one, FAIL) for one in _both(shown.slug))
+def link_to(slug: str) -> str:
+    """A link to the page of a card.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    return f"[{card_of(slug).name}]({page_of(slug)})"
+
+
+def latency_words(slug: str) -> str:
+    """What a pattern costs in time, as a word and in numbers.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    with_it, without = (figures(one, FAIL) for one in _both(slug))
     added = with_it.mean - without.mean
     words = "none" if added == 0 else "low" if added < 0.05 else "medium" if added < 1 else "high"
     told = f"{words}: mean +{time(added)} at {share(FAIL)} failures"
-    with_it, without = (figures(one, 0, FAIL) for one in _both(shown.slug))
-    if with_it.worst < without.worst:
-        told += f"; a hang ends after {time(with_it.worst)}"
-    return told
+    with_it, without = (figures(one, 0, FAIL) for one in _both(slug))
+    return f"{told}; a hang ends after {time(with_it.worst)}" if with_it.worst < without.worst else told
 
 
-def _gain_words(shown: Card) -> str:
-    with_it, without = (figures(one, FAIL) for one in _both(shown.slug))
-    told = (
-        f"{_gain(without.answered, with_it.answered)}: {share(without.answered)} → {share(with_it.answered)} answered"
-    )
+def gain_words(slug: str) -> str:
+    """What a pattern gains, as a word and in numbers.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    both = _both(slug)
+    with_it, without = (figures(one, FAIL) for one in both)
     if without.half_done:
         removed = _gain(1 - without.half_done, 1 - with_it.half_done)
-        return f"{removed}: left half done {share(without.half_done)} → {share(with_it.half_done)}"
-    hit = [
-        figures(explored(example_of(shown.slug)), FAIL, situations=situations)
-        for _, situations in all_situations(explored(example_of(shown.slug)))
-    ]
-    best = max((one.answered for one in hit), default=0.0)
-    if best > with_it.answered:
-        words = _gain(without.answered, best)
-        return f"{words} with an answer in store: {share(without.answered)} → {share(best)} answered"
-    hung, alone = (figures(one, 0, FAIL) for one in _both(shown.slug))
+        return f"{removed}: left half done {share(without.half_done)} → {share(with_it.half_done)} of all calls"
+    stored = [(name, figures(both[0], FAIL, situations=given)) for name, given in all_situations(both[0])]
+    if with_it.answered == without.answered and stored:
+        name, best = max(stored, key=lambda one: one[1].answered)
+        words = _gain(without.answered, best.answered)
+        return f"{words} with a {_stored(name)}: {share(without.answered)} → {share(best.answered)} answered"
+    hung, alone = (figures(one, 0, FAIL) for one in both)
     if with_it.answered == without.answered and hung.worst < alone.worst:
-        return f"none by itself: {share(with_it.answered)} answered; no call waits for ever"
-    return told
+        return f"none by itself: {share(with_it.answered)} answered, but no call waits for ever"
+    words = _gain(without.answered, with_it.answered)
+    return f"{words}: {share(without.answered)} → {share(with_it.answered)} answered"
 
 
 def _gain(before: float, after: float) -> str:
@@ -122,8 +139,8 @@ def _gain(before: float, after: float) -> str:
 
 
 def _both(slug: str) -> tuple[Exploration, Exploration]:
-    example = example_of(slug)
-    return explored(example), bare(example)
+    one = subject(slug)
+    return explored(one.policy, one.operation), bare(one.policy, one.operation)
 
 
 def _comparison(slug: str) -> Iterator[str]:
@@ -137,7 +154,7 @@ def _comparison(slug: str) -> Iterator[str]:
             ("without", without, None),
             ("with it", with_it, None),
         ]
-        cases += [(f"with it, {_after_layer(name)}", with_it, given) for name, given in all_situations(with_it)]
+        cases += [(f"with it, {_stored(name)}", with_it, given) for name, given in all_situations(with_it)]
         for name, exploration, given in cases:
             found = figures(exploration, fail, hang, given)
             rows.append(
@@ -151,12 +168,13 @@ def _comparison(slug: str) -> Iterator[str]:
                     calls(found.calls) if len(found.calls) < 4 else number(sum(found.calls.values())),
                 ]
             )
-    yield f"What `{_short(example_of(slug))}` changes, computed from all of its paths:"
+    yield f"What `{name_of(slug)}` changes, computed from all of its paths:"
     yield ""
-    yield from _table(head, rows)
+    yield from table(head, rows)
 
 
-def _after_layer(situation: str) -> str:
+def _stored(situation: str) -> str:
+    """``Cache fresh`` in the words of a reader."""
     return re.sub(r"^\w+ ", "", situation) + " answer in store"
 
 
@@ -167,8 +185,13 @@ def _worst(exploration: Exploration, given: Situations | None, *, hangs: bool) -
     return max(path.elapsed for path in possible)
 
 
-def _short(example: Pattern) -> str:
-    return repr(example)
+def name_of(slug: str) -> str:
+    """What code says for a card's example, without what goes without saying.
+
+    Args:
+        slug: A card of the catalog, or a stack of the composition page.
+    """
+    return repr(subject(slug).policy)
 
 
 # --- drawings --------------------------------------------------------------------------------------
@@ -187,7 +210,7 @@ def graph_of(slug: str, view: str = "compact") -> Graph:
     """
     if view not in ("compact", "unrolled"):
         raise ValueError(f"a view is 'compact' or 'unrolled', not {view!r}")
-    return explored(example_of(slug)).graph(compact=view == "compact")
+    return explored(*subject(slug)[1:]).graph(compact=view == "compact")
 
 
 def file_of(slug: str, view: str, ending: str) -> str:
@@ -205,7 +228,7 @@ def files() -> dict[str, bytes]:
     """Every drawing that pages offer, by the path at which it is served."""
     return {
         file_of(slug, view, ending): draw(graph_of(slug, view), ending)
-        for slug in slugs()
+        for slug in subjects()
         for view in ("compact", "unrolled")
         for ending in FORMATS
     }
@@ -259,7 +282,7 @@ def paths(slug: str) -> str:
     Args:
         slug: A card of the catalog, or a stack of the composition page.
     """
-    exploration = explored(example_of(slug))
+    exploration = explored(*subject(slug)[1:])
     graph = graph_of(slug)
     names = edge_ids(graph)
     prefix = f"{PREFIX}-{slug}-compact"
@@ -323,7 +346,7 @@ def sequences(slug: str) -> str:
     Args:
         slug: A card of the catalog, or a stack of the composition page.
     """
-    exploration = explored(example_of(slug))
+    exploration = explored(*subject(slug)[1:])
     parts: list[str] = []
     for title, choose in (("When it works out", happy_path), ("When it does not", unhappy_path)):
         try:
@@ -365,7 +388,7 @@ def parameters_of(documented: Callable[..., Any]) -> list[Parameter]:
     effects = dict(_documented_arguments(inspect.getdoc(documented) or ""))
     found: list[Parameter] = []
     for name, parameter in inspect.signature(documented).parameters.items():
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        stars = "*" * (parameter.kind is parameter.VAR_POSITIONAL) + "**" * (parameter.kind is parameter.VAR_KEYWORD)
         if stars + name not in effects:
             raise LookupError(f"{documented.__name__} does not say what {name} does")
         found.append(Parameter(stars + name, _default(parameter), effects[stars + name]))
@@ -395,8 +418,10 @@ def parameters(slug: str) -> str:
     Args:
         slug: A card of the catalog.
     """
-    rows = [[f"`{name}`", default, _cell(effect)] for name, default, effect in parameters_of(type(example_of(slug)))]
-    return "\n".join(_table(["Parameter", "Default", "Effect"], rows))
+    rows = [
+        [f"`{name}`", default, _cell(effect)] for name, default, effect in parameters_of(type(card_of(slug).example))
+    ]
+    return "\n".join(table(["Parameter", "Default", "Effect"], rows))
 
 
 def _cell(text: str) -> str:
@@ -414,11 +439,11 @@ def numbers(slug: str) -> str:
     Args:
         slug: A card of the catalog.
     """
-    example = example_of(slug)
-    tunings = [example, *card_of(slug).alternatives, *presets(type(example))]
+    shown = card_of(slug)
+    tunings = [shown.example, *shown.alternatives, *presets(type(shown.example))]
     rows: list[list[str]] = []
     for tuning in dict.fromkeys(tunings):
-        exploration = explored(tuning)
+        exploration = explored(tuning, shown.operation)
         found = figures(exploration, FAIL)
         rows.append(
             [
@@ -432,7 +457,7 @@ def numbers(slug: str) -> str:
             ]
         )
     head = ["Tuning", "Answered", "Mean", "Worst, failures", "Worst, hangs", "Mean calls", "Most calls"]
-    return "\n".join([f"At {share(FAIL)} failures:", "", *_table(head, rows)])
+    return "\n".join([f"At {share(FAIL)} failures:", "", *table(head, rows)])
 
 
 def presets(kind: type[Pattern]) -> list[Pattern]:
@@ -457,18 +482,18 @@ def _called(tuning: Pattern) -> str:
 # --- events ----------------------------------------------------------------------------------------
 
 
-def events_of(example: Pattern) -> list[type[Event]]:
+def events_of(shown: Card) -> list[type[Event]]:
     """The events that a pattern emits: those that its module names, and those that exploring it meets.
 
     Args:
-        example: A policy or a saga.
+        shown: A card of the catalog.
     """
     named = [
         value
-        for value in vars(inspect.getmodule(type(example))).values()
+        for value in vars(importlib.import_module(shown.module)).values()
         if isinstance(value, type) and issubclass(value, Event) and value is not Event
     ]
-    met = [type(event) for path in explored(example).paths for event in path.events]
+    met = [type(event) for path in explored(shown.example, shown.operation).paths for event in path.events]
     order = list(vars(event_kinds).values())
     return sorted(dict.fromkeys([*named, *met]), key=lambda kind: order.index(kind) if kind in order else len(order))
 
@@ -481,21 +506,43 @@ def events(slug: str) -> str:
         slug: A card of the catalog.
     """
     rows: list[list[str]] = []
-    for kind in events_of(example_of(slug)):
+    for kind in events_of(card_of(slug)):
         meaning = (inspect.getdoc(kind) or "").split("\n\n")[0]
         own = ", ".join(f"`{name}`" for name in kind.fields[len(Event.fields) :])
         word = theme.style_of(kind.role).word
         role = f'<span class="fw-role fw-{kind.role}">{word}</span>'
         rows.append([f"`{kind.__name__}`", role, own, _cell(" ".join(meaning.split()))])
     shared = ", ".join(f"`{name}`" for name in Event.fields)
-    return "\n".join([*_table(["Event", "Role", "Fields", "Meaning"], rows), "", f"Every event also has {shared}."])
+    return "\n".join([*table(["Event", "Role", "Fields", "Meaning"], rows), "", f"Every event also has {shared}."])
 
 
 # --- tables ----------------------------------------------------------------------------------------
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table.
+
+    Args:
+        head: The words above the columns.
+        rows: The cells.
+    """
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:
         yield f"| {' | '.join(row)} |"
+
+
+@fragment("sources")
+def sources(slug: str) -> str:
+    """Where a pattern comes from.
+
+    Args:
+        slug: A card of the catalog.
+    """
+    return "\n".join(f"- {_linked(source)}" for source in card_of(slug).sources)
+
+
+def _linked(source: str) -> str:
+    """``Title (https://...)`` as a link."""
+    found = re.fullmatch(r"(.*) \((https?://\S+)\)", source)
+    return source if found is None else f"[{found[1]}]({found[2]})"

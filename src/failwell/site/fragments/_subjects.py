@@ -1,0 +1,88 @@
+"""What the fragments are about: the examples of the catalog's cards, and the stacks of the composition page."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from failwell import Cache, Fallback, Retry, Timeout
+from failwell.backoff import Exponential
+from failwell.catalog import CARDS
+from failwell.catalog.cards import backup_api
+from failwell.policy import Pattern, Policy
+
+__all__ = ["LAYERS", "STACKS", "Subject", "subject", "subjects"]
+
+
+class Subject(NamedTuple):
+    """Something to draw and to compute with.
+
+    Attributes:
+        slug: What markers call it.
+        policy: A policy, a stack or a saga.
+        operation: What it protects.
+        outcomes: How operations end in its drawing; figures always know hangs too.
+    """
+
+    slug: str
+    policy: Pattern
+    operation: str
+    outcomes: tuple[str, ...] = ("ok", "fail", "hang")
+
+
+CALM = ("ok", "fail")
+LAYERS: Mapping[str, Policy] = {
+    "timeout": Timeout(10),
+    "retry": Retry(max_attempts=3, backoff=Exponential(1.0)),
+    "fallback": Fallback(backup_api),
+    "cache": Cache(60, stale_if_error=3600),
+}
+"""What is put into different orders."""
+
+
+def _last_answer() -> Callable[..., object]:
+    return Fallback.value("the last known answer")
+
+
+@functools.cache
+def _stacks() -> Mapping[str, Subject]:
+    retry = Retry(max_attempts=3, backoff=Exponential(1.0))
+    alternatives = Fallback(backup_api, _last_answer())
+    made: dict[str, Policy] = {
+        "as-drawn": Timeout(30) >> retry >> alternatives >> Cache(3600),
+        "as-coded": Cache(3600) >> alternatives >> retry >> Timeout(30),
+        "in-order": Fallback(_last_answer())
+        >> Timeout(30)
+        >> Fallback(backup_api)
+        >> Cache(3600, stale_if_error=86400)
+        >> retry
+        >> Timeout(5),
+    }
+    return {slug: Subject(slug, policy, "call_api") for slug, policy in made.items()}
+
+
+STACKS = ("as-drawn", "as-coded", "in-order")
+"""The stacks of the composition page."""
+
+
+def subject(slug: str) -> Subject:
+    """What a marker names.
+
+    Args:
+        slug: A card of the catalog, or one of `STACKS`.
+
+    Raises:
+        LookupError: If there is none; the message says what there is.
+    """
+    if slug in STACKS:
+        return _stacks()[slug]
+    if slug not in CARDS:
+        raise LookupError(f"there is no {slug!r}; there are {', '.join((*CARDS, *STACKS))}")
+    one = CARDS[slug]
+    return Subject(slug, one.example, one.operation, one.outcomes)
+
+
+def subjects() -> tuple[str, ...]:
+    """Every slug that markers can name."""
+    return (*CARDS, *STACKS)
