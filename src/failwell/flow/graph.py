@@ -41,7 +41,8 @@ class Edge(NamedTuple):
         target: The id of the node that it reaches.
         label: The answer that leads this way (``"ok"``, ``"fails"``, ``"hangs"``, ``"miss"`` ...) or nothing.
         role: ``"success"``, ``"error"``, ``"decision"`` or ``""``.
-        detail: For a way back: the range that it repeats, e.g. ``"attempt 2-3"``.
+        detail: In a compact graph, for a way back: what it repeats, e.g. ``"attempt 2-3"``. Where one answer
+            leads several ways: which repetitions go this way, e.g. ``"attempt 3"``.
     """
 
     source: int
@@ -95,8 +96,10 @@ class Graph:
 
     def _accepts(self, node: int, step: Step) -> bool:
         part = self.parts[node]
-        return part is not None and _without_counts(part) == _without_counts(step) and (
-            not part.count[1] or part.count == step.count
+        return (
+            part is not None
+            and _without_counts(part) == _without_counts(step)
+            and (not part.count[1] or part.count == step.count)
         )
 
     def __repr__(self) -> str:
@@ -175,18 +178,63 @@ def compact_graph(unrolled: Graph) -> Graph:
         details = (*_count_range(counts), *([key.detail] if key.detail else []))
         nodes.append(_node(number, key, details))
         parts.append(key)
-    merged: dict[tuple[int, int, str], list[tuple[str, str]]] = {}
-    roles: dict[tuple[int, int, str], str] = {}
+    merged: dict[_Way, list[Edge]] = {}
     for edge in unrolled.edges:
-        way = place[edge.source], place[edge.target], edge.label
-        part = unrolled.parts[edge.target]
-        merged.setdefault(way, []).append(part.count if part is not None else ("", ""))
-        roles[way] = edge.role
-    edges = [
-        Edge(*way, roles[way], ", ".join(_count_range(counts)) if way[1] <= way[0] else "")
-        for way, counts in merged.items()
-    ]
+        merged.setdefault((place[edge.source], place[edge.target], edge.label), []).append(edge)
+    which = _repetitions(unrolled, merged)
+    edges: list[Edge] = []
+    for way, alike in merged.items():
+        counts = [part.count for edge in alike if (part := unrolled.parts[edge.target]) is not None]
+        detail = which.get(way) or (", ".join(_count_range(counts)) if way[1] <= way[0] else "")
+        edges.append(Edge(*way, alike[0].role, detail))
     return Graph(nodes, edges, unrolled.title, parts)
+
+
+_Way = tuple[int, int, str]
+
+
+def _repetitions(unrolled: Graph, merged: Mapping[_Way, Sequence[Edge]]) -> dict[_Way, str]:
+    """Where one answer leads several ways, which attempts go which way, if that is what decides."""
+    counters = _counters(unrolled)
+    alike: dict[tuple[int, str], list[_Way]] = {}
+    for way in merged:
+        alike.setdefault((way[0], way[2]), []).append(way)
+    found: dict[_Way, str] = {}
+    for ways in alike.values():
+        seen = [[counters[edge.source] for edge in merged[way]] for way in ways]
+        names = set[tuple[str, str]](seen[0][0]) if len(ways) > 1 else set[tuple[str, str]]()
+        for one in (one for group in seen for one in group):
+            names &= one.keys()
+        for layer, name in sorted(names):
+            values = [set[str]().union(*(one[layer, name] for one in group)) for group in seen]
+            if sum(map(len, values)) == len(set[str]().union(*values)):  # no attempt goes two ways
+                for way, mine in zip(ways, values, strict=True):
+                    found.setdefault(way, ", ".join(_count_range([(name, value) for value in mine])))
+    return found
+
+
+def _counters(unrolled: Graph) -> list[dict[tuple[str, str], frozenset[str]]]:
+    """For each node the numbers that its counters can have when it is reached."""
+    counters: list[dict[tuple[str, str], frozenset[str]]] = [{} for _ in unrolled.nodes]
+    waiting = [0] * len(unrolled.nodes)
+    for edge in unrolled.edges:
+        waiting[edge.target] += 1
+    following: dict[int, list[int]] = {}
+    for edge in unrolled.edges:
+        following.setdefault(edge.source, []).append(edge.target)
+    ready = [0]
+    while ready:
+        here = ready.pop()
+        part = unrolled.parts[here]
+        if part is not None and part.count[1].isdigit():
+            counters[here][part.layer, part.count[0]] = frozenset({part.count[1]})
+        for target in following.get(here, ()):
+            for key, values in counters[here].items():
+                counters[target][key] = counters[target].get(key, frozenset()) | values
+            waiting[target] -= 1
+            if not waiting[target]:
+                ready.append(target)
+    return counters
 
 
 def _without_counts(step: Step) -> Step:
