@@ -1,5 +1,6 @@
 """How long `import failwell` takes, in fresh processes, beside what the peers take."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -22,7 +23,9 @@ def import_ns(modules: Iterable[str], *, over: str = "asyncio") -> int:
     code = _CODE.format(
         before=f"import {over}" if over else "", imports="\n".join(f"import {module}" for module in modules)
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Installed packages have their compiled modules; a machine that is told to write none has to have ours as well.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return int(done.stdout)
 
 
