@@ -1,4 +1,4 @@
-"""What the fragments are about: the examples of the catalog's cards, and the stacks of the composition page."""
+"""What the fragments are about: the examples of the catalog's cards, and the stacks that pages show whole."""
 
 from __future__ import annotations
 
@@ -59,11 +59,13 @@ def _stacks() -> Mapping[str, Subject]:
         >> retry
         >> Timeout(5),
     }
-    return {slug: Subject(slug, policy, "call_api") for slug, policy in made.items()}
+    home = Fallback(Fallback.value("cart unavailable")) >> Timeout(30) >> retry
+    known = {slug: Subject(slug, policy, "call_api") for slug, policy in made.items()}
+    return {**known, "home": Subject("home", home, "fetch_cart")}
 
 
-STACKS = ("as-drawn", "as-coded", "in-order")
-"""The stacks of the composition page."""
+STACKS = ("as-drawn", "as-coded", "in-order", "home")
+"""The stacks of the composition page, and that of the first page."""
 
 
 def subject(slug: str) -> Subject:

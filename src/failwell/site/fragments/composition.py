@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from failwell.policy import Pattern, Policy
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import Situations, explored, figures, number, share, time
-from failwell.site.fragments._subjects import LAYERS, STACKS, Subject, subject
+from failwell.site.fragments._subjects import LAYERS, Subject, subject
 from failwell.site.fragments.patterns import table
 
 FAIL = 0.1
@@ -51,13 +51,14 @@ def places(moved: str, *names: str) -> str:
 
 
 @fragment("stacks")
-def stacks(*slugs: str) -> str:
+def stacks(first: str, *others: str) -> str:
     """Whole stacks side by side.
 
     Args:
-        *slugs: Stacks of the composition page; all of them by default.
+        first: A stack of the composition page.
+        *others: More of them.
     """
-    chosen = {f"`{slug}`": subject(slug) for slug in slugs or STACKS}
+    chosen = {f"`{slug}`": subject(slug) for slug in (first, *others)}
     return "\n".join([ODDS, "", *_compared(chosen)])
 
 
