@@ -9,6 +9,7 @@ Errors of well-known libraries are recognised by qualified name, so nothing is i
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -126,7 +127,8 @@ class SagaError(RecoveryError):
         self.__cause__ = cause
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.cause, self.compensated, self.failures), self.__dict__
+        again = functools.partial(type(self), step=self.step, state=self.state)
+        return again, (self.cause, self.compensated, self.failures), self.__dict__
 
 
 class TooManyPaths(RecoveryError):

@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from failwell import Outcome, Policy, virtual
+
+
+settings.register_profile("virtual time", deadline=None)  # real time says nothing about a busy machine
+settings.load_profile("virtual time")
 
 
 class Hang:
