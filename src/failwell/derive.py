@@ -95,7 +95,7 @@ def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool) -> Fac
     if run not in _texts:
         try:
             _texts[run] = _Text(run)
-        except (Underivable, OSError, SyntaxError):
+        except Exception:  # whatever is wrong with the text, the coroutine itself is what was imported
             _texts[run] = None
     text = _texts[run]
     return None if text is None else text.factory(run, blocking, outermost, innermost)

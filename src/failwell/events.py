@@ -64,7 +64,9 @@ class _Record(tuple[Any, ...]):
             setattr(cls, name, property(itemgetter(place)))
         cls.fields = (*cls.fields, *own)
 
-    if not TYPE_CHECKING:  # type checkers take the signature from the annotations
+    if TYPE_CHECKING:
+        ...  # the signature follows from the annotations
+    else:
 
         def __new__(cls, *values, **named):
             if named or len(values) != len(cls.fields):

@@ -519,6 +519,7 @@ class BlockingRuntime(_Here):
         finished = Signal()
         result: list[T] = []
         failure: list[BaseException] = []
+        contexts: list[Context] = []
 
         def work() -> None:
             _lease.set(lease)
@@ -527,10 +528,10 @@ class BlockingRuntime(_Here):
             except BaseException as error:
                 failure.append(error)
             finally:
+                contexts.append(copy_context())
                 finished.set()
 
-        context = copy_context()
-        virtual.start_thread(lambda: context.run(work))
+        virtual.start_thread(work)
         done = False
         try:
             done = self.wait(finished, seconds)
@@ -540,7 +541,7 @@ class BlockingRuntime(_Here):
                 lease.ended.set()
         if not done:
             return LATE
-        _take_over(context)
+        _take_over(contexts[0])
         if failure:
             try:
                 raise failure[0]

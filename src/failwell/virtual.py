@@ -175,15 +175,16 @@ def make_event() -> threading.Event | _VirtualEvent:
 
 
 def start_thread(work: Callable[[], object]) -> None:
-    """Run ``work`` in a daemon thread that holds the virtual clock still, if there is one."""
+    """Run ``work`` in a daemon thread, in a copy of this context; it holds the virtual clock still, if there is one."""
     clock = _clock.get()
+    context = copy_context()
     if clock is None:
-        threading.Thread(target=work, daemon=True, name="failwell").start()
+        threading.Thread(target=context.run, args=(work,), daemon=True, name="failwell").start()
         return
 
     def hold() -> None:
         try:
-            work()
+            context.run(work)
         finally:
             clock.leave()
 
@@ -377,15 +378,18 @@ def outside_running_loop() -> Generator[None, None, None]:
         yield
         return
     # From 3.14 on the current task is remembered by thread, not by loop: it has to step aside as well, and first.
-    swap = getattr(asyncio.tasks, "_swap_current_task", None)  # from 3.12 on
-    task = swap(running, None) if swap is not None else None
+    swap: Any = getattr(asyncio.tasks, "_swap_current_task", _remembered_by_loop)  # from 3.12 on
+    task = swap(running, None)
     asyncio._set_running_loop(None)
     try:
         yield
     finally:
         asyncio._set_running_loop(running)
-        if swap is not None:
-            swap(running, task)
+        swap(running, task)
+
+
+def _remembered_by_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+    """Before 3.12 there is nothing to do."""
 
 
 def run(main: Coroutine[Any, Any, T], *, seed: int = 0) -> T:

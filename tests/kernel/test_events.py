@@ -50,7 +50,7 @@ def test_events_of_different_kinds_are_never_equal() -> None:
     started = Attempt("Retry", "fetch", 1.0, None, number=1)
     other = events.TimedOut("Retry", "fetch", 1.0, None, 1)
     assert started != other
-    assert not (started == other)
+    assert (started == other) is False
     assert started != tuple(started)
     assert started == Attempt("Retry", "fetch", 1.0, None, 1)
 

@@ -270,6 +270,22 @@ def test_replace_gives_a_changed_copy_that_shares_the_state() -> None:
     assert repr(second) == "Counts(step=10)"
 
 
+def test_the_live_state_is_made_once_however_many_threads_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Retry()
+
+    class Taken:
+        """The lock, when another thread was quicker."""
+
+        def __enter__(self) -> None:
+            policy._live = "made by the other"
+
+        def __exit__(self, *ignored: object) -> None: ...
+
+    monkeypatch.setattr(policy, "situations", lambda: {"new": lambda: "made by this one"})
+    monkeypatch.setattr(Pattern, "_live_lock", Taken())
+    assert policy.live_state() == "made by the other"
+
+
 def test_replace_knows_positional_parameters() -> None:
     class Odd(Policy):
         def __init__(self, first: int, /, second: int, *more: int, named: int = 0, **rest: int) -> None:

@@ -16,7 +16,6 @@ from hypothesis import settings
 
 from failwell import Outcome, Policy, virtual
 
-
 settings.register_profile("virtual time", deadline=None)  # real time says nothing about a busy machine
 settings.load_profile("virtual time")
 

@@ -146,6 +146,20 @@ def test_a_cause_that_an_alternative_gave_itself_stays_and_the_earlier_errors_fo
         raise OSError("second") from error
 
     last = OSError("third")
+
+    def from_first() -> None:
+        raise OSError("second") from firsts[-1]
+
+    def from_first_deep() -> None:
+        inner = KeyError("inner")
+        inner.__cause__ = firsts[-1]
+        raise OSError("second") from inner
+
+    firsts = [OSError("first")]
+    for broken in (from_first, from_first_deep):
+        firsts.append(OSError("first"))
+        outcome = world.run(Fallback(world.operation(OSError("zeroth")), world.of(broken)), world.operation(firsts[-1]))
+        assert chain(outcome.error)[-2:] == ["zeroth", "first"]
     for broken, expected in (
         (explicit, ["second", "'inner'", "first"]),
         (implicit, ["second", "'inner'", "first"]),

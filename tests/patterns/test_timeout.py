@@ -276,7 +276,7 @@ def test_an_operation_that_fails_while_it_is_cancelled_fails_with_its_own_error(
 
 def test_an_operation_that_never_suspends_arms_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once() -> str:
-        time.sleep(9)
+        time.sleep(9)  # noqa: ASYNC251
         return "answer"
 
     async def main() -> str:
@@ -288,7 +288,7 @@ def test_an_operation_that_never_suspends_arms_no_timer(monkeypatch: pytest.Monk
 
 def test_work_before_the_first_suspension_counts() -> None:
     async def slow_start() -> None:
-        time.sleep(2)
+        time.sleep(2)  # noqa: ASYNC251
         await asyncio.sleep(9)
 
     async def main() -> float:

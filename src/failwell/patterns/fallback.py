@@ -179,9 +179,9 @@ def _attach(failed: BaseException, earlier: BaseException) -> None:
         failed.__cause__ = earlier
         return
     link = _chain(failed, {id(one) for one in known})[-1]
-    if link is failed:
-        failed.__cause__ = earlier
-    elif link.__cause__ is None:
+    if link is failed or link.__cause__ is not None:
+        link.__cause__ = earlier
+    else:
         link.__context__ = earlier
 
 

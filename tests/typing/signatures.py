@@ -1,0 +1,127 @@
+"""Never run: mypy and pyright, both strict, check that decorating keeps types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, assert_type
+
+from failwell import Fallback, Outcome, Policy, Retry, Stack, Timeout, backoff, listening, subscribe, virtual
+from failwell.events import Attempt, Event, GaveUp, Waiting
+from failwell.runtime import Runtime
+
+
+def read(name: str, *, limit: int = 10) -> list[str]:
+    return [name] * limit
+
+
+async def fetch(number: int, /, *rest: str) -> float:
+    return float(number)
+
+
+# A decorator keeps the signature, sync and async.
+
+
+@Retry(max_attempts=3)
+def guarded_read(name: str, *, limit: int = 10) -> list[str]:
+    return [name] * limit
+
+
+@Timeout(5)
+@Retry(on=(KeyError, OSError))
+async def guarded_fetch(number: int, /, *rest: str) -> float:
+    return float(number)
+
+
+assert_type(guarded_read("a", limit=2), list[str])
+assert_type(guarded_fetch(1, "b"), Coroutine[Any, Any, float])
+guarded_read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+guarded_read("a", 2)  # type: ignore[call-arg, misc] # pyright: ignore[reportCallIssue]
+guarded_fetch(number=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+class Service:
+    @Retry()
+    def read(self, name: str) -> int:
+        return len(name)
+
+    @Retry()
+    async def fetch(self, name: str) -> int:
+        return len(name)
+
+    @staticmethod
+    @Retry()
+    def parse(name: str) -> int:
+        return len(name)
+
+    @classmethod
+    @Retry()
+    def make(cls, name: str) -> int:
+        return len(name)
+
+
+assert_type(Service().read("a"), int)
+assert_type(Service().fetch("a"), Coroutine[Any, Any, int])
+assert_type(Service.parse("a"), int)
+assert_type(Service.make("a"), int)
+Service().read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+# call() and outcome() take a function and its arguments.
+
+assert_type(Retry().call(read, "a", limit=3), list[str])
+assert_type(Retry().call(fetch, 1, "b"), Coroutine[Any, Any, float])
+assert_type(Retry().outcome(read, "a"), Outcome[list[str]])
+assert_type(Retry().outcome(fetch, 1), Coroutine[Any, Any, Outcome[float]])
+assert_type(Retry().outcome(read, "a").unwrap(), list[str])
+assert_type(Retry().outcome(read, "a").value, list[str] | None)
+assert_type(Retry().outcome(read, "a").error, Exception | None)
+Retry().call(read, 1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Retry().outcome(read, nothing=1)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+
+# >> makes a stack of policies and a function of a function.
+
+assert_type(Timeout(30) >> Retry(), Stack)
+assert_type(Timeout(30) >> Retry() >> Fallback(Fallback.value(0)), Stack)
+protected_read = Timeout(30) >> Retry() >> read
+protected_fetch = Timeout(30) >> fetch
+assert_type(protected_read("a"), list[str])
+assert_type(protected_fetch(1, "b"), Coroutine[Any, Any, float])
+protected_read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+# Parameters, callbacks and presets.
+
+
+def on_retry(event: Waiting) -> None:
+    assert_type(event.delay, float)
+    assert_type(event.error, BaseException | None)
+
+
+async def on_give_up(event: GaveUp) -> None:
+    assert_type(event.reason, str)
+
+
+policy = Retry(5, backoff.Exponential(jitter="full"), on_retry=on_retry, on_give_up=on_give_up)
+assert_type(policy.replace(max_attempts=2), Retry)
+assert_type(Retry.critical(on=lambda error: isinstance(error, OSError)), Retry)
+backoff.Fixed(1, jitter="half")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Retry("3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+# Listening, and virtual time.
+
+assert_type(subscribe(print), Callable[[], None])
+with listening(lambda event: assert_type(event, Event)):
+    assert_type(virtual.run(fetch(1)), float)
+assert_type(Attempt("Retry", "fetch", 1.0, None, 1).number, int)
+Attempt("Retry", "fetch", 1.0, None)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+# A pattern of the user's own.
+
+
+class Twice(Policy):
+    async def run(self, call: Any, rt: Runtime) -> Any:
+        rt.emit(Attempt, 1)
+        rt.emit(Attempt, "1")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        await rt.announce(None, GaveUp, 1, 0.5, None, "enough")
+        return await call(), await call()
+
+
+assert_type(Twice().call(read, "a"), list[str])
