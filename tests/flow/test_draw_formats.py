@@ -214,7 +214,8 @@ def test_what_graphviz_cannot_do_is_one_line() -> None:
 def test_same_bytes_in_every_process() -> None:
     program = (
         "import hashlib; from tests.flow.drawn import GRAPHS; from failwell.flow.draw import draw, FORMATS\n"
-        "print(hashlib.sha256(b''.join(draw(g, f) for g in GRAPHS.values() for f in FORMATS if f != 'png')).hexdigest())"
+        "drawn = b''.join(draw(g, f) for g in GRAPHS.values() for f in FORMATS if f != 'png')\n"
+        "print(hashlib.sha256(drawn).hexdigest())"
     )
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(root), str(root / "src")])

@@ -1,0 +1,5 @@
+"""`python -m failwell.cli`."""
+
+from failwell.cli import main
+
+main()
