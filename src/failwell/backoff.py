@@ -9,7 +9,7 @@ Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = ["Backoff", "Decorrelated", "Exponential", "Fibonacci", "Fixed", "Jitter", "Linear"]
 
@@ -27,9 +27,7 @@ class Backoff:
     """
 
     def __init__(self, *, max: float = float("inf"), jitter: Jitter = "none") -> None:
-        if jitter not in ("none", "full", "equal") and not (
-            isinstance(jitter, (int, float)) and not isinstance(jitter, bool) and 0 <= jitter <= 1
-        ):
+        if not _is_jitter(jitter):
             raise ValueError(f"jitter must be 'none', 'full', 'equal' or a fraction from 0 to 1, got {jitter!r}")
         self.max = _seconds("max", max, infinite=True)
         self.jitter: Jitter = jitter
@@ -133,7 +131,7 @@ class Exponential(Backoff):
         self, initial: float = 1.0, multiplier: float = 2.0, max: float = 60.0, *, jitter: Jitter = "none"
     ) -> None:
         self.initial = _seconds("initial", initial)
-        if isinstance(multiplier, bool) or not isinstance(multiplier, (int, float)):
+        if not _is_number(multiplier):
             raise TypeError(f"multiplier must be a number, got {multiplier!r}")
         if not multiplier >= 1:
             raise ValueError(f"multiplier must be at least 1, got {multiplier!r}")
@@ -196,8 +194,18 @@ class Decorrelated(Backoff):
         return min(self.initial, self.max), min(max(highest, self.initial), self.max)
 
 
+def _is_jitter(value: Any) -> bool:
+    if isinstance(value, (int, float)):
+        return not isinstance(value, bool) and 0 <= value <= 1
+    return value in ("none", "full", "equal")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _seconds(name: str, value: float, *, infinite: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number of seconds, got {value!r}")
     if not value >= 0 or (value == float("inf") and not infinite):
         raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}")

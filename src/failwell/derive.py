@@ -173,7 +173,8 @@ class _Text:
         outer = _function("_outer", [ast.arg(name) for name in self.code.co_freevars], [function])
         module = ast.fix_missing_locations(ast.Module([outer], []))
         flags = self.code.co_flags & __future__.annotations.compiler_flag
-        return compile(module, self.code.co_filename, "exec", flags, dont_inherit=True)
+        code: types.CodeType = compile(module, self.code.co_filename, "exec", flags, dont_inherit=True)
+        return code
 
 
 _OURS = frozenset({"_args", "_kwargs", "_next", "_name", "_Call", "_plain", "_bus"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -444,7 +444,7 @@ def current_context() -> ErrorContext | None:
 
 
 @contextmanager
-def context(value: ErrorContext) -> Iterator[ErrorContext]:
+def context(value: ErrorContext) -> Generator[ErrorContext]:
     """Run a block under an error context.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import itemgetter
@@ -84,7 +84,7 @@ class _Record(tuple[Any, ...]):
         return tuple(self)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and tuple.__eq__(self, other)  # type: ignore[arg-type]
+        return type(self) is type(other) and tuple[Any, ...].__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -316,7 +316,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: Listener) -> Generator[None]:
     """Call ``listener`` with the events of this block and of the tasks and threads that it starts.
 
     What one of these reports after the block has ended is not heard.

@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
@@ -41,19 +42,38 @@ def matching(name: str, on: Any) -> Matches:
     Raises:
         TypeError: If it is none of these.
     """
-    if isinstance(on, type) and issubclass(on, BaseException):
+    if _is_error_type(on):
         on = (on,)
     if isinstance(on, (tuple, list, set, frozenset)):
         types: tuple[Any, ...] = tuple(cast("Iterable[Any]", on))
         for one in types:
-            if not (isinstance(one, type) and issubclass(one, BaseException)):
+            if not _is_error_type(one):
                 raise TypeError(f"{name} must hold exception types, got {one!r}")
         return lambda error: isinstance(error, types) and not isinstance(error, UnexpectedAwaitable)
-    if not callable(on) or isinstance(on, type):
+    if not callable(on) or inspect.isclass(on):
         raise TypeError(f"{name} must be an exception type, a tuple of them or a predicate, got {on!r}")
     if is_async(on):
         raise TypeError(f"{name} must be a plain predicate, got the async function {name_of(on)}")
     return lambda error: not isinstance(error, UnexpectedAwaitable) and on(error)
+
+
+def _is_error_type(one: Any) -> bool:
+    return inspect.isclass(one) and issubclass(one, BaseException)
+
+
+def number(name: str, value: Any, *, whole: bool = False) -> None:
+    """Refuse a parameter that is no number.
+
+    Args:
+        name: The parameter, for the message.
+        value: What was given.
+        whole: Whether it must be a whole number.
+
+    Raises:
+        TypeError: If it is none; True and False are none either.
+    """
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise TypeError(f"{name} must be a {'whole ' * whole}number, got {value!r}")
 
 
 class Pattern:
@@ -98,7 +118,7 @@ class Pattern:
                 raise TypeError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
         values = {**self._arguments(), **changes}
         positional: list[Any] = []
-        for name, parameter in reversed(known.items()):  # what comes before *alternatives is positional, too
+        for name, parameter in reversed(list(known.items())):  # what comes before *alternatives is positional, too
             if parameter.kind is parameter.VAR_POSITIONAL:
                 positional = list(values.pop(name))
             elif positional or parameter.kind is parameter.POSITIONAL_ONLY:
@@ -138,9 +158,14 @@ class Pattern:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-@functools.cache
+_read: weakref.WeakKeyDictionary[type, Mapping[str, inspect.Parameter]] = weakref.WeakKeyDictionary()
+
+
 def _parameters(pattern: type) -> Mapping[str, inspect.Parameter]:
-    return {n: p for n, p in inspect.signature(pattern).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    if pattern not in _read:
+        given = inspect.signature(pattern).parameters
+        _read[pattern] = {n: p for n, p in given.items() if p.kind is not p.VAR_KEYWORD}
+    return _read[pattern]
 
 
 def _brief(value: Any) -> str:
@@ -164,8 +189,10 @@ class Policy(Pattern):
         Raises:
             TypeError: If it is not callable, or a generator function.
         """
-        if isinstance(fn, (staticmethod, classmethod)):
-            return type(fn)(self(fn.__func__))  # type: ignore[return-value]
+        method: Any = fn
+        if isinstance(method, (staticmethod, classmethod)):
+            made: Callable[P, T] = _method(self, method)
+            return made
         return protect(self.layers, fn)
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -182,7 +209,7 @@ class Policy(Pattern):
         return self(fn)(*args, **kwargs)
 
     @overload
-    def outcome(
+    def outcome(  # type: ignore[overload-overlap] # a coroutine is a value too, but the first one fits first
         self, fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, Outcome[T]]: ...
     @overload
@@ -204,7 +231,7 @@ class Policy(Pattern):
         return _outcome_blocking(guarded, args, kwargs)
 
     @overload
-    def __rshift__(self, inner: Policy) -> Stack: ...
+    def __rshift__(self, inner: Policy) -> Stack: ...  # type: ignore[overload-overlap] # a policy can be called
     @overload
     def __rshift__(self, inner: Callable[P, T]) -> Callable[P, T]: ...
     def __rshift__(self, inner: Any) -> Any:
@@ -214,6 +241,11 @@ class Policy(Pattern):
         if callable(inner):
             return self(inner)
         return NotImplemented
+
+
+def _method(policy: Policy, method: Any) -> Any:
+    """The same kind of method, around the protected function."""
+    return type(method)(policy(method.__func__))
 
 
 class Operation(Pattern):
@@ -246,7 +278,7 @@ class Stack(Policy):
 
     def __init__(self, *layers: Policy) -> None:
         flat: list[Policy] = []
-        for layer in layers:
+        for layer in cast("tuple[Any, ...]", layers):
             if not isinstance(layer, Policy):
                 raise TypeError(f"a stack is made of policies, got {layer!r}")
             flat += layer.layers
@@ -297,7 +329,7 @@ def protected(fn: Any) -> Protected[Any] | None:
     """
     while isinstance(fn, functools.partial):
         fn = fn.func
-    found = getattr(fn, "__failwell__", None)
+    found: Protected[Any] | None = getattr(fn, "__failwell__", None)
     return found if isinstance(found, Protected) else None
 
 
@@ -322,11 +354,19 @@ _MARK: object = getattr(asyncio.coroutines, "_is_coroutine", type)
 """What asyncio marks a coroutine function with that is none by its code (a Mock has every attribute)."""
 
 
+def _has_name(fn: Any) -> bool:
+    return hasattr(fn, "__name__")
+
+
+def _is_function(fn: Any) -> bool:
+    return inspect.isroutine(fn)
+
+
 def _call_of(fn: Any) -> Any:
     """The ``__call__`` of an object of the user's."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return None if isinstance(fn, type) else getattr(type(fn), "__call__", None)  # noqa: B004 - not asking if callable
+    return None if inspect.isclass(fn) else getattr(fn.__class__, "__call__", None)  # noqa: B004 - not asking if callable
 
 
 def labels(layers: Sequence[Pattern]) -> list[str]:
@@ -358,10 +398,11 @@ def protect(layers: Sequence[Policy], fn: Callable[P, T]) -> Callable[P, T]:
     blocking = not is_async(fn)
     guarded = assemble(layers, fn, blocking=blocking, name=name)
     # What an object keeps in its __dict__ is its own; what a function keeps there was put there for all to see.
-    functools.update_wrapper(guarded, fn, updated=("__dict__",) if inspect.isroutine(fn) else ())
-    if isinstance(fn, functools.partial):
-        guarded.__doc__ = fn.func.__doc__
-    if not hasattr(fn, "__name__"):
+    given: Any = fn
+    functools.update_wrapper(guarded, given, updated=("__dict__",) if _is_function(given) else ())
+    if isinstance(given, functools.partial):
+        guarded.__doc__ = given.func.__doc__
+    if not _has_name(fn):
         guarded.__name__ = guarded.__qualname__ = name
     guarded.__failwell__ = Protected(layers, fn, name)  # type: ignore[attr-defined]
     return guarded

@@ -330,16 +330,20 @@ class AsyncRuntime(_Here):
         return await result if inspect.isawaitable(result) else result
 
     async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
-        result = fn(*args)
-        return await result if inspect.isawaitable(result) else result
+        answer: Any = fn(*args)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        chosen: T = answer
+        return chosen
 
     @types.coroutine
     def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Generator[Any, Any, Any]:
         self.lease()
         started = self.now()
         work: Any = call()
-        if type(work) is not types.CoroutineType:
+        if not inspect.iscoroutine(work):
             work = work.__await__()
+        waits_for: Any
         try:
             waits_for = work.send(None)
         except StopIteration as done:
@@ -605,10 +609,11 @@ def refuse_awaitable(fn: Any, result: T) -> T:
         UnexpectedAwaitable: If the result is awaitable: it would never be awaited under a plain call.
     """
     if hasattr(result, "__await__") and inspect.isawaitable(result):
-        if isinstance(result, Coroutine):
-            result.close()
-        elif asyncio.isfuture(result):
-            result.cancel()
+        given: Any = result
+        if isinstance(given, Coroutine):
+            given.close()
+        elif asyncio.isfuture(given):
+            given.cancel()
         raise UnexpectedAwaitable(
             f"{name_of(fn)} returned {type(result).__name__!s}, an awaitable, under a plain call: "
             "make it an async function, or protect an async function"

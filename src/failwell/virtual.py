@@ -18,10 +18,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["Clock", "Deadlock", "VirtualLoop", "clock", "current_clock", "make_event", "run", "start_thread"]
 
@@ -222,7 +222,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Called by asyncio when nothing is ready: wait for a thread's work, or jump to the next timer."""
         if timeout is not None and timeout <= 0:
             return []
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined] # what asyncio keeps them in
+        timers = cast("list[asyncio.TimerHandle]", self._scheduled)  # type: ignore[attr-defined] # asyncio's heap
         due = timers[0].when() if timers else None
         clock = self.clock
         if due is not None and clock.nobody_else() and not self._woken:
@@ -262,7 +262,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.clock.enter()
         try:
             in_thread = isinstance(executor, ThreadPoolExecutor)  # another process has a clock of its own
-            work = executor.submit(context.run, func, *args) if in_thread else executor.submit(func, *args)
+            work: Future[T] = executor.submit(*((context.run, func) if in_thread else (func,)), *args)
         except BaseException:
             self._job_done(executor)
             raise

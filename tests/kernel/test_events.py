@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -212,10 +213,10 @@ def test_reasons_of_giving_up_have_names() -> None:
 
 def test_importing_failwell_adds_little_to_asyncio() -> None:
     script = (
-        "import asyncio, time; best = []; start = time.process_time(); import failwell; "
+        "import asyncio, time; start = time.process_time(); import failwell; "
         "print((time.process_time() - start) * 1000)"
     )
-    took = min(
-        float(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout) for _ in "abc"
-    )
-    assert took < 25, "the aim is 10 ms on a quiet machine; see the benchmark"
+    compiled = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    run = [sys.executable, "-c", script]
+    took = [float(subprocess.run(run, env=compiled, capture_output=True, check=True).stdout) for _ in range(4)]
+    assert min(took) < 15, "the aim is 10 ms on a quiet machine; see the benchmark"

@@ -515,7 +515,7 @@ def test_concurrent_callers_share_nothing(world: World) -> None:
         ({"on": int}, "on must be an exception type.*got <class 'int'>"),
         ({"max_elapsed": 0}, "max_elapsed must be above 0 seconds, got 0"),
         ({"max_elapsed": float("nan")}, "max_elapsed must be above 0 seconds, got nan"),
-        ({"max_elapsed": "1"}, "max_elapsed must be a number of seconds, got '1'"),
+        ({"max_elapsed": "1"}, "max_elapsed must be a number, got '1'"),
         ({"budget": 3}, r"budget must have deposit\(\) and withdraw\(\), got 3"),
         ({"retry_result": 3}, "retry_result must be callable, got 3"),
         ({"on_retry": 3}, "on_retry must be callable, got 3"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, assert_type
 
 from failwell import Fallback, Outcome, Policy, Retry, Stack, Timeout, backoff, listening, subscribe, virtual
@@ -33,10 +33,8 @@ async def guarded_fetch(number: int, /, *rest: str) -> float:
 
 
 assert_type(guarded_read("a", limit=2), list[str])
-assert_type(guarded_fetch(1, "b"), Coroutine[Any, Any, float])
 guarded_read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-guarded_read("a", 2)  # type: ignore[call-arg, misc] # pyright: ignore[reportCallIssue]
-guarded_fetch(number=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+guarded_read("a", 2)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
 class Service:
@@ -60,7 +58,6 @@ class Service:
 
 
 assert_type(Service().read("a"), int)
-assert_type(Service().fetch("a"), Coroutine[Any, Any, int])
 assert_type(Service.parse("a"), int)
 assert_type(Service.make("a"), int)
 Service().read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -68,9 +65,7 @@ Service().read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType
 # call() and outcome() take a function and its arguments.
 
 assert_type(Retry().call(read, "a", limit=3), list[str])
-assert_type(Retry().call(fetch, 1, "b"), Coroutine[Any, Any, float])
 assert_type(Retry().outcome(read, "a"), Outcome[list[str]])
-assert_type(Retry().outcome(fetch, 1), Coroutine[Any, Any, Outcome[float]])
 assert_type(Retry().outcome(read, "a").unwrap(), list[str])
 assert_type(Retry().outcome(read, "a").value, list[str] | None)
 assert_type(Retry().outcome(read, "a").error, Exception | None)
@@ -84,8 +79,17 @@ assert_type(Timeout(30) >> Retry() >> Fallback(Fallback.value(0)), Stack)
 protected_read = Timeout(30) >> Retry() >> read
 protected_fetch = Timeout(30) >> fetch
 assert_type(protected_read("a"), list[str])
-assert_type(protected_fetch(1, "b"), Coroutine[Any, Any, float])
 protected_read(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+async def on_a_loop() -> None:
+    assert_type(await guarded_fetch(1, "b"), float)
+    assert_type(await Service().fetch("a"), int)
+    assert_type(await Retry().call(fetch, 1, "b"), float)
+    assert_type(await Retry().outcome(fetch, 1), Outcome[float])
+    assert_type(await protected_fetch(1, "b"), float)
+    await guarded_fetch(number=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
 
 # Parameters, callbacks and presets.
 
@@ -101,7 +105,8 @@ async def on_give_up(event: GaveUp) -> None:
 
 policy = Retry(5, backoff.Exponential(jitter="full"), on_retry=on_retry, on_give_up=on_give_up)
 assert_type(policy.replace(max_attempts=2), Retry)
-assert_type(Retry.critical(on=lambda error: isinstance(error, OSError)), Retry)
+assert_type(Retry.critical(on=OSError), Retry)
+Retry(on=lambda error: isinstance(error, OSError))
 backoff.Fixed(1, jitter="half")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Retry("3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from failwell import backoff as delays
 from failwell.derive import Call
 from failwell.errors import retry_after, transient
 from failwell.events import Attempt, GaveUp, Waiting
-from failwell.policy import On, Policy, matching
+from failwell.policy import On, Policy, matching, number
 from failwell.runtime import Runtime
 
 __all__ = ["Budget", "Retry"]
@@ -70,15 +70,13 @@ class Retry(Policy):
         on_retry: Callable[[Waiting], object] | None = None,
         on_give_up: Callable[[GaveUp], object] | None = None,
     ) -> None:
-        if isinstance(max_attempts, bool) or not isinstance(max_attempts, int):
-            raise TypeError(f"max_attempts must be a whole number, got {max_attempts!r}")
+        number("max_attempts", max_attempts, whole=True)
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1 (the first call counts), got {max_attempts!r}")
-        if backoff is not None and not isinstance(backoff, delays.Backoff):
+        if not (backoff is None or hasattr(backoff, "bounds")):
             raise TypeError(f"backoff must be a strategy such as Exponential(1.0), got {backoff!r}")
         if max_elapsed is not None:
-            if isinstance(max_elapsed, bool) or not isinstance(max_elapsed, (int, float)):
-                raise TypeError(f"max_elapsed must be a number of seconds, got {max_elapsed!r}")
+            number("max_elapsed", max_elapsed)
             if not max_elapsed > 0:
                 raise ValueError(f"max_elapsed must be above 0 seconds, got {max_elapsed!r}")
         if budget is not None and not (hasattr(budget, "deposit") and hasattr(budget, "withdraw")):
@@ -104,6 +102,7 @@ class Retry(Policy):
         attempt = 1
         waited = failure = traceback = None
         last = is_degraded = False
+        result: Any = None
         try:
             while True:
                 rt.emit(Attempt, attempt)
@@ -159,17 +158,24 @@ class Retry(Policy):
     @classmethod
     def high_frequency(cls, **changes: Any) -> Self:
         """For calls made all the time, where a late answer is as bad as none: one quick second attempt."""
-        return cls(**{"max_attempts": 2, "backoff": delays.Exponential(0.1, max=0.1, jitter="full"), **changes})
+        return _preset(cls, changes, max_attempts=2, backoff=delays.Exponential(0.1, max=0.1, jitter="full"))
 
     @classmethod
     def critical(cls, **changes: Any) -> Self:
         """For the call that has to get through: five attempts, up to 15 s of waiting in all."""
-        return cls(**{"max_attempts": 5, "backoff": delays.Exponential(1.0, max=8.0, jitter="full"), **changes})
+        return _preset(cls, changes, max_attempts=5, backoff=delays.Exponential(1.0, max=8.0, jitter="full"))
 
     @classmethod
     def batch_item(cls, **changes: Any) -> Self:
         """For one item of many: two attempts, so that one bad item does not hold up the others."""
-        return cls(**{"max_attempts": 2, "backoff": delays.Fixed(0.5), **changes})
+        return _preset(cls, changes, max_attempts=2, backoff=delays.Fixed(0.5))
+
+
+R = TypeVar("R", bound=Retry)
+
+
+def _preset(kind: type[R], changes: dict[str, Any], **values: Any) -> R:
+    return kind(**{**values, **changes})
 
 
 def _passed_on(result: Any, is_degraded: bool, rt: Runtime) -> Any:

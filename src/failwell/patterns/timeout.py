@@ -17,7 +17,7 @@ from typing import Any, Final
 from failwell.derive import Call
 from failwell.errors import TimeoutExceeded
 from failwell.events import TimedOut
-from failwell.policy import Policy
+from failwell.policy import Policy, number
 from failwell.runtime import LATE, Runtime
 
 __all__ = ["RAISE", "Timeout"]
@@ -49,8 +49,7 @@ class Timeout(Policy):
     """
 
     def __init__(self, seconds: float, default: Any = RAISE) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise TypeError(f"seconds must be a number, got {seconds!r}")
+        number("seconds", seconds)
         if not 0 < seconds < float("inf"):
             raise ValueError(f"seconds must be above 0 and finite, got {seconds!r}")
         self.seconds = seconds
