@@ -11,7 +11,7 @@ def number(value: float) -> str:
     """A figure as precise as it is worth: three digits, thousands separated."""
     if abs(value) < 10:
         return f"{value:.1f}"
-    if abs(value) < 1_000:
+    if abs(value) < 999.5:
         return f"{value:.0f}"
     return f"{round(value, -1 if abs(value) < 10_000 else -2):,.0f}"
 
