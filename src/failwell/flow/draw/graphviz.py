@@ -241,7 +241,7 @@ def place(graph: Graph, *, note: bool = True, legend: bool = True) -> Scene:
     for edge, said, found in zip(graph.edges, words, laid_out.get("edges", ()), strict=True):
         tip, *curve = found["pos"].split(" ")
         label = here(found["lp"]) if "lp" in found else (0.0, 0.0)
-        points = tuple(map(here, curve))
+        points = _from_inside(boxes[edge.source], tuple(map(here, curve)))
         role = "recovery" if edge in back else theme.edge_role(graph, edge)
         arrows.append(Arrow(edge, role, edge in back, points, here(tip.removeprefix("e,")), said, label))
     bottom = top + high
@@ -249,6 +249,16 @@ def place(graph: Graph, *, note: bool = True, legend: bool = True) -> Scene:
     height = (explained[-1].y + 10 if explained else bottom) + MARGIN
     sticky = Note(tuple(code), _round((width - note_width) / 2), MARGIN, note_width, note_height) if code else None
     return Scene(_round(width), _round(height), tuple(boxes), tuple(arrows), sticky, explained)
+
+
+def _from_inside(box: Box, curve: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """Let an arrow begin under a box whose corners are not where the engine, which knows rectangles, thinks."""
+    if box.shape not in ("parallelogram", "rounded"):
+        return curve
+    (x, y), reach = curve[0], 0.35
+    steps = (reach, reach / 2)
+    inside = [(_round(x + (box.x - x) * step), _round(y + (box.y - y) * step)) for step in steps]
+    return (inside[0], inside[0], inside[1], *curve)
 
 
 def _round(value: float) -> float:
@@ -298,14 +308,20 @@ def _skeleton(
                 f'<<TABLE FIXEDSIZE="TRUE" WIDTH="{round(wide) + 14}" HEIGHT="{round(high) + 6}" BORDER="0" '
                 'CELLBORDER="0"><TR><TD></TD></TR></TABLE>>'
             )
-        if graph.nodes[edge.target].kind == "end":
+        if theme.shape_of(graph.nodes[edge.target]) in ("circle", "parallelogram"):
             attributes["headport"] = "n"
-        elif edge in back:
-            attributes["weight"] = "2"
-        else:  # what goes on stands in one line, what ends leaves it sideways
-            attributes["weight"] = "3" if edge.role == "error" else "8"
+        attributes["weight"] = _weight(graph, edge, back)
         source.edge(f"n{edge.source}", f"n{edge.target}", **attributes)
     return str(source.source)
+
+
+def _weight(graph: Graph, edge: Edge, back: frozenset[Edge]) -> str:
+    """How straight an arrow should be: what goes on stands in one line, what ends leaves it sideways."""
+    if graph.nodes[edge.target].kind == "end":
+        return "1"
+    if edge in back:
+        return "2"
+    return "3" if edge.role == "error" else "8"
 
 
 # --- DOT for people ----------------------------------------------------------------------------------
@@ -334,7 +350,7 @@ def dot(graph: Graph, scheme: theme.Scheme = "light") -> str:
         "flow",
         comment=graph.title.replace("\n", " "),
         graph_attr={
-            "label": graphviz.escape(graph.title),
+            "label": "".join(f"{graphviz.escape(line)}\\l" for line in code_lines(graph.title, 64)),
             "labelloc": "t",
             "bgcolor": theme.BOARD.on(scheme),
             "fontcolor": theme.QUIET.on(scheme),
@@ -383,6 +399,7 @@ def dot(graph: Graph, scheme: theme.Scheme = "light") -> str:
             **{"class": f"fw-edge-{role_name}"},
             color=colour,
             fontcolor=colour,
+            weight=_weight(graph, edge, back),
             **({"style": "dashed"} if edge in back else {}),
         )
     return str(source.source)
