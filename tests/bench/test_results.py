@@ -180,13 +180,8 @@ def test_other_json_is_refused_by_name(data: object, what: str):
 
 
 def test_figures_are_as_precise_as_they_are_worth():
-    assert [render.number(v) for v in (0.04, 9.94, 127.4, 2_499.0, 31_249.0)] == [
-        "0.0",
-        "9.9",
-        "127",
-        "2,500",
-        "31,200",
-    ]
+    values = (0.04, 9.94, 127.4, 999.4, 999.6, 2_499.0, 31_249.0)
+    assert [render.number(v) for v in values] == ["0.0", "9.9", "127", "999", "1,000", "2,500", "31,200"]
 
 
 def test_tables_in_markdown_are_tables():

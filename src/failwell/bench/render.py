@@ -57,16 +57,18 @@ def _cells(row: RowResult) -> list[list[str]]:
 _HEAD = ["", "overhead, ns", "half of the rounds", "x bare call", "x by hand", ""]
 
 
-def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]], bold: str = "") -> str:
+def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]], figures: int = 0, bold: str = "") -> str:
+    """A table whose first column is a name and the next `figures` columns are numbers."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
-    numeric = [any(c.isdigit() for c in name) or name in head[1:5] for name in head]
-    rule = ["---:" if i and numeric[i] else "---" for i in range(len(head))]
-    body = [
-        [f"**{c}**" if bold and cells[0] == bold and c and i < 5 else c for i, c in enumerate(cells)] for cells in lines
-    ]
-    return "\n".join([line(head), line(rule), *map(line, body)])
+    def shown(cells: Sequence[str]) -> list[str]:
+        stands_out = bold != "" and cells[0] == bold
+        return [f"**{cell}**" if stands_out and cell and i <= figures else cell for i, cell in enumerate(cells)]
+
+    rule = ["---:" if 0 < i <= figures else "---" for i in range(len(head))]
+    return "\n".join([line(head), line(rule), *(line(shown(cells)) for cells in lines)])
 
 
 def _milliseconds(results: Results) -> list[list[str]]:
@@ -108,13 +110,15 @@ def markdown(results: Results) -> str:
             group = row["group"]
             parts.append(f"### {group}")
         title = row["title"][0].upper() + row["title"][1:]
-        parts += [f"{title}:", _markdown(_HEAD, _cells(row), bold="failwell")]
+        parts += [f"{title}:", _markdown(_HEAD, _cells(row), figures=4, bold="failwell")]
     parts += [
         "### Import",
         "Milliseconds that an import adds to a process that has imported asyncio (asyncio's own first):",
-        _markdown(["", "ms", "half of the runs"], _milliseconds(results), bold="failwell"),
+        _markdown(["", "ms", "half of the runs"], _milliseconds(results), figures=2, bold="failwell"),
         "### Explorer",
-        _markdown(["stack", "paths", "events", "ms", "paths a second", "events a second"], _explorer(results)),
+        _markdown(
+            ["stack", "paths", "events", "ms", "paths a second", "events a second"], _explorer(results), figures=5
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
