@@ -54,7 +54,7 @@ def _cells(row: RowResult) -> list[list[str]]:
     return lines
 
 
-_HEAD = ["", "overhead, ns", "half of the rounds", "x bare call", "x by hand", ""]
+_HEAD = ["contender", "overhead, ns", "half of the rounds", "x bare call", "x by hand", "remarks"]
 
 
 def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]], figures: int = 0, bold: str = "") -> str:
@@ -114,7 +114,7 @@ def markdown(results: Results) -> str:
     parts += [
         "### Import",
         "Milliseconds that an import adds to a process that has imported asyncio (asyncio's own first):",
-        _markdown(["", "ms", "half of the runs"], _milliseconds(results), figures=2, bold="failwell"),
+        _markdown(["import", "ms", "half of the runs"], _milliseconds(results), figures=2, bold="failwell"),
         "### Explorer",
         _markdown(
             ["stack", "paths", "events", "ms", "paths a second", "events a second"], _explorer(results), figures=5
@@ -141,9 +141,9 @@ def text(results: Results) -> str:
     for row in results["rows"]:
         out += [f"{row['group']}: {row['title']}", *_plain(_HEAD, _cells(row)), ""]
     if results["imports"]:
-        out += ["Import, ms over asyncio", *_plain(["", "ms", "half of the runs"], _milliseconds(results)), ""]
+        out += ["Import, ms over asyncio", *_plain(["import", "ms", "half of the runs"], _milliseconds(results)), ""]
     if results["explorer"]:
-        head = ["", "paths", "events", "ms", "paths/s", "events/s"]
+        head = ["stack", "paths", "events", "ms", "paths/s", "events/s"]
         out += ["Explorer", *_plain(head, _explorer(results)), ""]
     if results["missing"]:
         out += [f"Not installed, so not measured: {', '.join(results['missing'])}", ""]
