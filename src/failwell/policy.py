@@ -49,12 +49,12 @@ def matching(name: str, on: Any) -> Matches:
         for one in types:
             if not _is_error_type(one):
                 raise TypeError(f"{name} must hold exception types, got {one!r}")
-        return lambda error: isinstance(error, types) and not isinstance(error, UnexpectedAwaitable)
+        return lambda error: isinstance(_unpacked(error), types) and not isinstance(error, UnexpectedAwaitable)
     if not callable(on) or inspect.isclass(on):
         raise TypeError(f"{name} must be an exception type, a tuple of them or a predicate, got {on!r}")
     if is_async(on):
         raise TypeError(f"{name} must be a plain predicate, got the async function {name_of(on)}")
-    return lambda error: not isinstance(error, UnexpectedAwaitable) and on(error)
+    return lambda error: not isinstance(error, UnexpectedAwaitable) and on(_unpacked(error))
 
 
 def _is_error_type(one: Any) -> bool:
@@ -455,14 +455,39 @@ def _driving(blocking: bool, outermost: bool, innermost: bool) -> Callable[..., 
     return factory
 
 
+class _Stopped(Exception):
+    """Takes a StopIteration through a coroutine, which would take it for the end of an await."""
+
+    def __init__(self, error: StopIteration) -> None:
+        super().__init__(repr(error))
+        self.error = error
+        self.__notes__ = getattr(error, "__notes__", [])
+
+    def unpacked(self) -> StopIteration:
+        """The error itself, with what was attached to this one on the way."""
+        if self.__notes__:
+            self.error.__notes__ = self.__notes__
+        if self.__cause__ is not None:
+            self.error.__cause__ = self.__cause__
+        return self.error
+
+
+def _unpacked(value: Any) -> Any:
+    """A value that leaves a driven coroutine, such as an error in an event or in an argument."""
+    if isinstance(value, _Stopped):
+        return value.unpacked()
+    kind: Any = type(value)
+    if kind is tuple:
+        return tuple(map(_unpacked, value))
+    if kind is dict:
+        return {key: _unpacked(one) for key, one in value.items()}
+    return value
+
+
 class _Asked:
-    """A request of a driven coroutine, answered on the spot.
+    """A request of a driven coroutine, answered on the spot."""
 
-    Only a StopIteration, which would end the await with a value, goes the long way: to the driver, which
-    throws it in as it is.
-    """
-
-    __slots__ = ("ask", "stopped")
+    __slots__ = ("ask",)
 
     def __init__(self, ask: Callable[[], Any]) -> None:
         self.ask = ask
@@ -470,12 +495,11 @@ class _Asked:
     def __await__(self) -> Self:
         return self
 
-    def __next__(self) -> Self:
+    def __next__(self) -> Any:
         try:
             answer = self.ask()
         except StopIteration as error:
-            self.stopped = error
-            return self
+            raise _Stopped(error) from error.__cause__
         raise StopIteration(answer)
 
 
@@ -501,14 +525,15 @@ class _Driven:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._rt, name)
-        if name not in _AWAITED:
+        if not callable(found) or name == "function":
             return found
 
-        def request(*args: Any, **kwargs: Any) -> _Asked:
+        def request(*args: Any, **kwargs: Any) -> Any:
             if name in TAKES_CALL:
                 args = tuple(_plain(one) if callable(one) else one for one in args)
                 kwargs = {key: _plain(one) if callable(one) else one for key, one in kwargs.items()}
-            return _Asked(functools.partial(found, *args, **kwargs))
+            ask = functools.partial(found, *_unpacked(args), **_unpacked(kwargs))
+            return _Asked(ask) if name in _AWAITED else ask()
 
         return request
 
@@ -522,22 +547,19 @@ def _drive(work: Any) -> Any:
     """Run a coroutine that awaits nothing but its call and its runtime."""
     if isinstance(work, _Asked):
         return work.ask()
-    stopped: list[StopIteration] = []
     try:
-        asked = work.send(None)
-        while isinstance(asked, _Asked):
-            stopped.append(asked.stopped)
-            asked = work.throw(asked.stopped)
+        work.send(None)
     except StopIteration as done:
         return done.value
-    except RuntimeError as error:
-        escaped = [one for one in stopped if one is error.__cause__]  # which a coroutine wraps in a RuntimeError
-        if not escaped:
-            raise
+    except _Stopped as carried:
+        stopped = carried.unpacked()
     else:
         work.close()
         raise TypeError("run awaited something that is neither its call nor its runtime: that has no plain form")
-    raise escaped[0]
+    try:
+        raise stopped
+    finally:
+        del stopped  # a frame and its own traceback would keep each other alive
 
 
 # --- outcomes ------------------------------------------------------------------------------------

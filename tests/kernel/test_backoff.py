@@ -87,7 +87,7 @@ def test_strategies_are_values() -> None:
     assert Exponential(1) != Linear(1)
     assert repr(Exponential(jitter="full")) == "Exponential(initial=1.0, multiplier=2.0, max=60.0, jitter='full')"
     assert repr(Fixed(2)) == "Fixed(delay=2.0)"
-    assert eval(repr(Linear(1, 2, 3, jitter=0.1)), vars(backoff)) == Linear(1, 2, 3, jitter=0.1)
+    assert eval(repr(Linear(1, 2, 3, jitter=0.1)), {**vars(backoff)}) == Linear(1, 2, 3, jitter=0.1)
 
 
 def test_a_strategy_of_ones_own_only_says_its_base() -> None:

@@ -51,7 +51,7 @@ def http_error(code: int) -> urllib.error.HTTPError:
         (FileNotFoundError(), "unknown"),
         (errors.SagaError(KeyError()), "unknown"),
         (KeyboardInterrupt(), "unknown"),
-        (http.client.RemoteDisconnected(), "transient"),
+        (http.client.RemoteDisconnected("gone"), "transient"),
         (http_error(503), "transient"),
         (http_error(404), "permanent"),
         (urllib.error.URLError(ConnectionRefusedError()), "transient"),

@@ -19,7 +19,7 @@ from tests.kernel.world import World
 KINDS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)]
 
 
-def some(kind: type[Event] = Waiting) -> Any:
+def some(kind: Any = Waiting) -> Any:
     return kind(*range(len(kind.fields)))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -118,7 +118,7 @@ WAYS = {
 
 
 @pytest.fixture(params=WAYS)
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
     asynchronous, driven = WAYS[request.param]
     if driven:
         monkeypatch.setattr("failwell.policy.derive", lambda *_, **__: None)

@@ -78,8 +78,8 @@ def cancelled_at(step: int, make: Callable[[], Callable[[], Any]], again: Callab
     call = make()
 
     async def main() -> None:
-        loop.victim = asyncio.ensure_future(call())
-        await asyncio.wait([loop.victim])
+        loop.victim = victim = asyncio.ensure_future(call())
+        await asyncio.wait([victim])
 
     with virtual.patched(loop.clock), listening(loop.events.append):
         running = loop.create_task(main())

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from failwell import Fallback, Policy, Retry, Stack, Timeout, backoff, errors
+from failwell.events import FellBack, GaveUp, Waiting
 from failwell.policy import labels
 from tests.kernel.world import Hang, World, kinds
 
@@ -90,8 +91,18 @@ def test_a_stop_iteration_comes_out_of_a_plain_stack_as_it_is() -> None:
             ):
                 outcome = world.run(policy, world.operation(stop))
                 assert outcome.error is stop, policy
+                assert all(e.error is stop for e in outcome.events if isinstance(e, (Waiting, GaveUp, FellBack)))
         assert world.run(Retry(backoff=ONE, on=StopIteration), world.operation(stop, "answer")).unwrap() == "answer"
         assert world.run(Fallback(Fallback.value(1)), world.operation(stop)).unwrap() == 1
+        assert world.run(Fallback(lambda error: [error]), world.operation(stop)).unwrap() == [stop]
+        assert world.run(Fallback(lambda x, error: [error]), world.operation(stop), 1).unwrap() == [stop]
+        failed = StopIteration("second")
+        outcome = world.run(Fallback(world.operation(failed)), world.operation(OSError("first")))
+        assert outcome.error is failed
+        assert isinstance(failed.__cause__, OSError)
+        given_up = world.run(Retry(2, on=Exception, backoff=ONE), world.operation(stop)).error
+        assert given_up is stop
+        assert stop.__notes__ == ["failwell gave up after 2 attempts in 1 s: no attempt left"]
 
 
 def test_degraded_is_seen_from_outside_of_all_layers(world: World) -> None:
@@ -100,15 +111,11 @@ def test_degraded_is_seen_from_outside_of_all_layers(world: World) -> None:
     for stack in (poor, Timeout(9) >> poor, Retry() >> Timeout(9) >> poor >> Timeout(8), poor >> Retry()):
         assert world.run(stack, operation).degraded
     inside = poor(operation)
-    if world.asynchronous:
 
-        async def calls_it() -> Any:
-            return await inside()
-    else:
+    async def awaits_it() -> Any:
+        return await inside()
 
-        def calls_it() -> Any:
-            return inside()
-
+    calls_it: Any = awaits_it if world.asynchronous else lambda: inside()
     assert world.run(Timeout(9), calls_it).degraded
     assert not world.run(poor, world.operation("real")).degraded
 
