@@ -172,8 +172,8 @@ def calls(counted: Mapping[str, float]) -> str:
     Args:
         counted: Operation -> expected number of calls.
     """
-    told = [f"{number(count)} to {name}" for name, count in counted.items()]
-    return number(next(iter(counted.values()))) if len(told) == 1 else ", ".join(told)
+    told = [f"{number(count)} to {name}" for name, count in counted.items() if count]
+    return ", ".join(told) if len(counted) > 1 and told else number(next(iter(counted.values()), 0.0))
 
 
 def all_situations(exploration: Exploration) -> list[tuple[str, Situations]]:

@@ -35,13 +35,10 @@ def catalog() -> str:
 @fragment("failures")
 def failures() -> str:
     """What kind of failure is it? Each answer leads to the cards that are for it."""
-    lines: list[str] = []
+    parts = ['<div class="fw-cards" markdown="1">']
     for group, failure in GROUPS.items():
-        links = [
-            f"{link_to(one.slug)}: {one.intent[0].lower()}{one.intent[1:]}"
-            for one in CARDS.values()
-            if one.group == group
-        ]
-        if links:
-            lines += [f"{failure[0].upper()}{failure[1:]}", *(f":   {link}\n" for link in links)]
-    return "\n".join(['<div class="fw-card" markdown="1">', "", *lines, "</div>"])
+        cards = [one for one in CARDS.values() if one.group == group]
+        if cards:
+            told = "\n".join(f"- {link_to(one.slug)}. {one.intent}" for one in cards)
+            parts += ['<div class="fw-card" markdown="1">', f"**{failure[0].upper()}{failure[1:]}**", told, "</div>"]
+    return "\n\n".join([*parts, "</div>"])

@@ -58,7 +58,7 @@ def stacks(first: str, *others: str) -> str:
         first: A stack of the composition page.
         *others: More of them.
     """
-    chosen = {f"`{slug}`": subject(slug) for slug in (first, *others)}
+    chosen = {f"`{slug}`{{ .fw-name }}": subject(slug) for slug in (first, *others)}
     return "\n".join([ODDS, "", *_compared(chosen)])
 
 
@@ -85,7 +85,7 @@ def _stack(chosen: Sequence[Policy]) -> Subject:
 
 
 def _order(chosen: Sequence[Pattern]) -> str:
-    return " >> ".join(f"`{type(layer).__name__}`" for layer in chosen).replace("` >> `", " >> ")
+    return f"`{' >> '.join(type(layer).__name__ for layer in chosen)}`{{ .fw-name }}"
 
 
 def _compared(stacks: Mapping[str, Subject], situations: Situations | None = None) -> Iterable[str]:
@@ -103,9 +103,8 @@ def _compared(stacks: Mapping[str, Subject], situations: Situations | None = Non
             time(one.worst),
             *(number(one.calls.get(operation, 0.0)) for operation in operations),
             str(one.most),
-            str(len(known[name])),
         ]
         for name, one in found.items()
     ]
-    head = ["Order, outermost first", "Answered", "Degraded", "Mean", "Worst case"]
-    return table([*head, *(f"Calls of `{name}`" for name in operations), "Most calls", "Paths"], rows)
+    head = ["Outermost first", "Answered", "Degraded", "Mean", "Worst case"]
+    return table([*head, *(f"Calls of {name}" for name in operations), "Most calls"], rows)

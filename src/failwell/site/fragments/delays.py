@@ -104,7 +104,7 @@ def _lines(curves: Sequence[Curve], x: Place, y: Place) -> list[str]:
         dash = ("", "7 4", "2 4", "10 4 2 4", "1 3")[number]
         end = y(points[-1][1])
         while any(abs(end - other) < 16 for other in ends):
-            end += 16 if number % 2 else -16
+            end += 16 if end < _TOP + _HIGH / 2 else -16
         ends.append(end)
         parts.append(
             f'<g class="fw-{role}"><path class="fw-curve" d="M{way}" stroke-dasharray="{dash}"/>'

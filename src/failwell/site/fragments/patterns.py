@@ -11,22 +11,22 @@ import html
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from failwell import events as event_kinds
 from failwell.catalog import Card
 from failwell.catalog import card as card_of
-from failwell.events import Event
+from failwell.events import Event, Waiting
 from failwell.flow import Exploration, Graph, Path
 from failwell.flow.draw import draw, theme
 from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
 from failwell.flow.draw.svg import edge_ids, svg
 from failwell.flow.draw.text import sentences
-from failwell.flow.story import seconds
 from failwell.policy import Pattern
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import (
+    NB,
     Situations,
     all_situations,
     bare,
@@ -64,7 +64,7 @@ def card(slug: str) -> str:
         ("Latency", latency_words(slug)),
         ("Reliability", gain_words(slug)),
         ("Effort", shown.effort),
-        ("You may have searched for", ", ".join(shown.symptoms)),
+        ("Symptoms", ", ".join(shown.symptoms)),
         ("Related", ", ".join(link_to(other) for other in shown.related)),
     ]
     lines = ['<div class="fw-card" markdown="1">', "", f"**{shown.intent}**", ""]
@@ -104,7 +104,7 @@ def latency_words(slug: str) -> str:
     with_it, without = (figures(one, FAIL) for one in _both(slug))
     added = with_it.mean - without.mean
     words = "none" if added == 0 else "low" if added < 0.05 else "medium" if added < 1 else "high"
-    told = f"{words}: mean +{time(added)} at {share(FAIL)} failures"
+    told = f"{words}: mean +{time(added)} at {share(FAIL)} failures" if added else "none while nothing hangs"
     with_it, without = (figures(one, 0, FAIL) for one in _both(slug))
     return f"{told}; a hang ends after {time(with_it.worst)}" if with_it.worst < without.worst else told
 
@@ -159,7 +159,7 @@ def _comparison(slug: str) -> Iterator[str]:
             found = figures(exploration, fail, hang, given)
             rows.append(
                 [
-                    f"{share(FAIL)} {word}" if name == "without" else "",
+                    f"{share(FAIL)}{NB}{word}" if name == "without" else "",
                     name,
                     share(found.answered) + (f" ({share(found.degraded)} degraded)" if found.degraded else ""),
                     *([share(found.half_done)] if steps else []),
@@ -224,7 +224,8 @@ def file_of(slug: str, view: str, ending: str) -> str:
     return f"diagrams/{slug}{'' if view == 'compact' else f'-{view}'}.{ending}"
 
 
-def files() -> dict[str, bytes]:
+@functools.cache
+def files() -> Mapping[str, bytes]:
     """Every drawing that pages offer, by the path at which it is served."""
     return {
         file_of(slug, view, ending): draw(graph_of(slug, view), ending)
@@ -286,15 +287,14 @@ def paths(slug: str) -> str:
     graph = graph_of(slug)
     names = edge_ids(graph)
     prefix = f"{PREFIX}-{slug}-compact"
-    likely = [(path.probability(FAIL), path) for path in exploration.paths]
     told: list[str] = []
-    for p, path in likely:
+    for path in sorted(exploration.paths, key=_rarity):
         nodes, edges = graph.walk(path)
         lights = [f"{prefix}-n{node}" for node in nodes] + [f"{prefix}-{names[edge]}" for edge in edges]
+        story = html.escape(str(path).replace(" -> ", " → "))
         told.append(
-            f'<li data-lights="{" ".join(dict.fromkeys(lights))}"><button type="button" aria-pressed="false">'
-            f"{html.escape(str(path))}<br><small>{html.escape(_odds(path, p))}{html.escape(_timeline(path))}"
-            "</small></button></li>"
+            f'<li data-lights="{" ".join(dict.fromkeys(lights))}"><button type="button" aria-pressed="false">{story}'
+            f"<br><small>{html.escape(_odds(path))}</small>{_timeline(path)}</button></li>"
         )
     shown, rest = told[:_AT_ONCE], told[_AT_ONCE:]
     listed = [f'<ol class="fw-paths">{"".join(shown)}</ol>']
@@ -309,15 +309,23 @@ def paths(slug: str) -> str:
 _AT_ONCE = 12
 
 
-def _odds(path: Path, p: float) -> str:
-    situations = [choice for choice in path.choices if choice.kind == "situation"]
-    others = [choice for choice in situations if choice.option != choice.options[0]]
-    if others:
-        given = {choice.subject: {choice.option: 1.0} for choice in others}
-        p = path.probability(FAIL, situations=given)
-        if p:
-            state = ", ".join(choice.option for choice in others)
-            return f"{share(p)} of the calls that find it {state}, at {share(FAIL)} failures"
+def _rarity(path: Path) -> tuple[int, float]:
+    """What is usual comes first: the usual situation, then what is likely."""
+    found = _found(path)
+    return len(found), -path.probability(FAIL, 0.001, situations=found)
+
+
+def _found(path: Path) -> dict[str, dict[str, float]]:
+    """The situations of a path that are not the usual ones."""
+    choices = [choice for choice in path.choices if choice.kind == "situation"]
+    return {choice.subject: {choice.option: 1.0} for choice in choices if choice.option != choice.options[0]}
+
+
+def _odds(path: Path) -> str:
+    found = _found(path)
+    p = path.probability(FAIL, situations=found)
+    if p and found:
+        return f"{share(p)} of the calls that find it {', '.join(*found.values())}, at {share(FAIL)} failures"
     if p:
         return f"{share(p)} of all calls at {share(FAIL)} failures"
     if any(choice.option == "hang" for choice in path.choices):
@@ -326,17 +334,26 @@ def _odds(path: Path, p: float) -> str:
 
 
 def _timeline(path: Path) -> str:
-    """When which operation was called, where time passes."""
+    """A bar of the time that a path takes: waiting for an answer, and waiting between attempts."""
     if path.elapsed == 0 or not path.ends:
         return ""
-    moments: list[str] = []
-    for item in path.trace:
-        if isinstance(item, Event):
-            name = type(item).__name__
-            word = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-            detail = f" {item.number}" if hasattr(item, "number") else ""
-            moments.append(f"{seconds(item.time)} {word}{detail}")
-    return f" · {', '.join(moments)}" if moments else ""
+    bar: list[str] = []
+    now = 0.0
+    for event in path.events:
+        if event.time > now:
+            bar.append(_stretch("error", f"no answer {time(event.time - now)}", event.time - now))
+            now = event.time
+        if isinstance(event, Waiting):
+            until = min(event.time + event.delay, path.elapsed)
+            bar.append(_stretch("recovery", f"wait {time(until - now)}", until - now))
+            now = until
+    if path.elapsed > now:
+        bar.append(_stretch("error", f"no answer {time(path.elapsed - now)}", path.elapsed - now))
+    return f'<span class="fw-timeline">{"".join(bar)}</span>'
+
+
+def _stretch(role: str, words: str, duration: float) -> str:
+    return f'<span class="fw-{role}" style="flex-grow:{duration:.4g}">{words}</span>' if duration else ""
 
 
 @fragment("sequence")
@@ -408,7 +425,12 @@ def _default(parameter: inspect.Parameter) -> str:
     if parameter.default is parameter.empty:
         return "any number" if parameter.kind is parameter.VAR_POSITIONAL else "required"
     value = parameter.default
-    return f"`{value.__name__ if callable(value) and hasattr(value, '__name__') else repr(value)}`"
+    return _name(value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value))
+
+
+def _name(text: str) -> str:
+    """Code that stays on one line."""
+    return f"`{text}`{{ .fw-name }}"
 
 
 @fragment("parameters")
@@ -447,7 +469,7 @@ def numbers(slug: str) -> str:
         found = figures(exploration, FAIL)
         rows.append(
             [
-                f"`{_called(tuning)}`",
+                f"`{_called(tuning)}`{{ .fw-setting }}",
                 share(found.answered),
                 time(found.mean),
                 time(_worst(exploration, None, hangs=False)),
@@ -511,7 +533,7 @@ def events(slug: str) -> str:
         own = ", ".join(f"`{name}`" for name in kind.fields[len(Event.fields) :])
         word = theme.style_of(kind.role).word
         role = f'<span class="fw-role fw-{kind.role}">{word}</span>'
-        rows.append([f"`{kind.__name__}`", role, own, _cell(" ".join(meaning.split()))])
+        rows.append([_name(kind.__name__), role, own, _cell(" ".join(meaning.split()))])
     shared = ", ".join(f"`{name}`" for name in Event.fields)
     return "\n".join([*table(["Event", "Role", "Fields", "Meaning"], rows), "", f"Every event also has {shared}."])
 

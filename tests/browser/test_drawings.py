@@ -1,0 +1,45 @@
+"""Drawings in a real browser: sequence diagrams are drawn, picked paths light up."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser
+
+from failwell.site.fragments import render
+from failwell.site.fragments._subjects import subjects
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("light")]
+
+
+def test_mermaid_draws_every_sequence(browser: Browser, address: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/")
+        page.add_script_tag(url=f"{address}/assets/vendor/mermaid.js")
+        for slug in subjects():
+            for number, text in enumerate(re.findall(r"```mermaid\n(.*?)```", render("sequence", slug), re.DOTALL)):
+                drawn = page.evaluate(
+                    "async ([name, text]) => (await mermaid.render(name, text)).svg", [f"{slug}-{number}", text]
+                )
+                people = re.findall(r"participant \w+ as (.+)", text)
+                assert drawn.count('class="messageLine') == len(re.findall(r"^ +p\d+-", text, re.MULTILINE)), slug
+                assert drawn.count('class="note"') == text.count("Note over"), slug
+                assert all(name in drawn for name in people if re.fullmatch(r"\w+", name)), slug
+
+
+def test_a_picked_path_lights_up_and_goes_out_again(browser: Browser, address: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/patterns/retry/")
+        buttons = page.locator(".fw-paths button")
+        assert buttons.count() == 7
+        buttons.nth(3).click()
+        lit = page.locator("#flow-retry-compact .fw-lit").count()
+        assert lit == len((page.locator(".fw-paths li").nth(3).get_attribute("data-lights") or "").split())
+        assert buttons.nth(3).get_attribute("aria-pressed") == "true"
+        buttons.nth(0).click()
+        assert buttons.nth(3).get_attribute("aria-pressed") == "false"
+        buttons.nth(0).click()
+        assert page.locator(".fw-lit").count() == 0
