@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 import functools
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
@@ -23,8 +24,8 @@ from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyPaths
 from failwell.events import Attempt, Event, GaveUp
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
-from failwell.runtime import LATE, AsyncRuntime, Mark, name_of
-from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, seeded
+from failwell.runtime import LATE, AsyncRuntime, Mark, deadline, name_of
+from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched
 
 if TYPE_CHECKING:
     from failwell.flow.graph import Graph
@@ -150,10 +151,10 @@ class Path:
             hang: The odds that it hangs.
             situations: Layer -> situation -> odds. Without it a layer is in its first situation.
         """
-        likely = 1.0
+        likely: Any = 1
         for choice in self.choices:
             likely *= _odds(choice, fail, hang, situations or {})
-        return likely
+        return likely  # type: ignore[no-any-return] # exact for odds that are a Fraction
 
     def __str__(self) -> str:
         from failwell.flow.story import tell
@@ -166,26 +167,38 @@ class Path:
 
 def _odds(choice: Choice, fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]]) -> float:
     if choice.kind == "operation":
-        if len(choice.options) == 1:
-            return 1.0
-        of_fail = fail if isinstance(fail, (int, float)) else fail.get(choice.subject, 0.0)
-        of_hang = hang if isinstance(hang, (int, float)) else hang.get(choice.subject, 0.0)
-        if "hang" not in choice.options:
-            of_hang = 0.0
-        ways_to_fail = [o for o in choice.options if o not in ("ok", "hang")]
-        if not ways_to_fail:
-            of_fail = 0.0
-        if choice.option == "ok":
-            return 1.0 - of_fail - of_hang
-        return of_hang if choice.option == "hang" else of_fail / len(ways_to_fail)
-    if choice.kind == "situation":
-        given = situations.get(choice.subject)
-        if given is not None:
-            return given.get(choice.option, 0.0)
-        return 1.0 if choice.option == choice.options[0] else 0.0
-    if choice.kind == "jitter":
-        return 1.0 if choice.option == choice.options[0] else 0.0
-    return 1.0 / len(choice.options)
+        return _odds_of_outcome(choice, odds_of(choice.subject, fail), odds_of(choice.subject, hang))
+    if choice.kind == "situation" and choice.subject in situations:
+        return situations[choice.subject].get(choice.option, 0)
+    if choice.kind == "decision":
+        return 1 / len(choice.options)
+    return int(choice.option == choice.options[0])  # a situation, or the end of a jittered wait
+
+
+def _odds_of_outcome(choice: Choice, fail: float, hang: float) -> float:
+    """The odds of one outcome among those that were explored."""
+    failures = [option for option in choice.options if option not in ("ok", "hang")]
+    odds = dict.fromkeys(failures, fail / len(failures)) if failures else {}
+    if "hang" in choice.options:
+        odds["hang"] = hang
+    of_others = sum(odds.values())
+    if "ok" in choice.options:
+        odds["ok"] = 1 - of_others
+    elif of_others:
+        return odds[choice.option] / of_others
+    else:  # only outcomes without odds were explored
+        return 1 / len(choice.options) if len(choice.options) > 1 else 1
+    return odds[choice.option]
+
+
+def odds_of(operation: str, odds: Odds) -> float:
+    """The odds of one operation; one that a mapping does not name has none.
+
+    Args:
+        operation: The operation's name.
+        odds: One number for all, or operation -> number.
+    """
+    return odds.get(operation, 0) if isinstance(odds, Mapping) else odds
 
 
 class Exploration:
@@ -209,10 +222,15 @@ class Exploration:
             compact: Fold repeated attempts into one loop. Otherwise each is shown, and the graph has
                 exactly the explored paths and no two nodes with equal futures.
         """
-        from failwell.flow.graph import compact_graph, unrolled_graph
+        from failwell.flow.graph import compact_graph
 
-        unrolled = unrolled_graph(self.paths, title=self.title)
-        return compact_graph(unrolled) if compact else unrolled
+        return compact_graph(self._unrolled) if compact else self._unrolled
+
+    @functools.cached_property
+    def _unrolled(self) -> Graph:
+        from failwell.flow.graph import unrolled_graph
+
+        return unrolled_graph(self.paths, title=self.title)
 
     def report(
         self,
@@ -257,59 +275,106 @@ class Exploration:
 class _Frame:
     """A question on the current path, and which of its answers is being tried."""
 
-    __slots__ = ("choices", "index", "key", "last")
+    __slots__ = ("choices", "index", "key", "last", "place")
 
-    def __init__(self, key: tuple[Kind, str, tuple[str, ...], str]) -> None:
+    def __init__(self, key: tuple[Kind, str, tuple[str, ...], str], place: int) -> None:
         self.key = key
+        self.place = place  # where in the trace it was asked
         kind, subject, options, layer = key
         self.choices = [Choice(kind, subject, option, options, layer) for option in options]
         self.index = 0
         # The short end of a jittered wait is tried only if it turns out that time is what decides.
-        self.last = 0 if key[0] == "jitter" else len(key[2]) - 1
+        self.last = 0 if kind == "jitter" else len(options) - 1
 
 
 class _Search:
-    """Depth-first search by replay."""
+    """Depth-first search by replay.
+
+    A run goes the same way as the run before it up to the question that is answered differently now. On
+    that way nothing is made anew: its part of the trace is kept, and what happens is compared with it.
+    """
 
     def __init__(self, outcomes: tuple[str, ...], make_error: Mapping[str, Callable[[str], Exception]]) -> None:
-        self.frames: list[_Frame] = []
-        self.depth = 0
-        self.trace: list[Choice | Event] = []
-        self.states: dict[int, Any] = {}
-        self.recording = True
         self.outcomes = outcomes
         self.make_error = make_error
         self.loop = VirtualLoop()
         self.runtime: type[_ExploringRuntime] = _StraightRuntime
+        self.mark = Mark(tentative=True)
+        self.draws = False  # whether the policy draws lots by itself: then it gets the same ones on each path
+        self.frames: list[_Frame] = []
+        self.trace: list[Choice | Event] = []
+        self.errors: list[BaseException] = []
+        self.states: dict[int, Any] = {}
         self.timers: list[float] = []
-        self.expired: int | None = None
 
     def start(self) -> None:
-        self.timers = []
-        self.expired = None
-        self.depth = 0
-        self.trace = []
+        """Get ready for the next run."""
+        self.depth = 0  # how many questions this run has asked
+        self.place = 0  # how much of the trace it has come through
+        del self.trace[self.frames[-1].place if self.frames else 0 :]
+        self.errors.clear()
         self.states = {}
+        self.timers = []
+        self.expired: int | None = None
         self.recording = True
+        self.mark.degraded = False
+        self.fault: Exception | None = None
         self.loop.clock.now = 0.0
+        if self.draws:
+            random.setstate(_CHANCE)
 
     def choose(self, kind: Kind, subject: str, options: tuple[str, ...], layer: str) -> int:
         """The index of the answer to try on this path."""
-        key = kind, subject, options, layer
         if not self.recording:
             return 0
+        key = kind, subject, options, layer
         if self.depth == len(self.frames):
-            self.frames.append(_Frame(key))
+            self.frames.append(_Frame(key, self.place))
         frame = self.frames[self.depth]
-        if frame.key != key:
-            raise NotDeterministic(
-                f"a replay asked {subject!r} {options} where the run before asked {frame.key[1]!r} {frame.key[2]}: "
-                "the explored code keeps state between runs; keep it in situations()"
-            )
+        if frame.key != key or frame.place != self.place:
+            raise self.differs(f"asked {subject!r} {options}")
         self.depth += 1
-        if kind != "jitter" or frame.last:
-            self.trace.append(frame.choices[frame.index])
+        if kind != "jitter" or frame.index:  # that a wait takes its longest goes without saying
+            if self.place == len(self.trace):
+                self.trace.append(frame.choices[frame.index])
+            self.place += 1
         return frame.index
+
+    def happened(self, event: Any, layer: str, operation: str, own: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Keep an event."""
+        place = self.place
+        if place < len(self.trace):
+            before: Any = self.trace[place]
+            if type(before) is not event or before[:3] != (layer, operation, self.loop.clock.now):
+                raise self.differs(f"reported {event.__name__}")
+        elif self.recording:
+            made = event(layer, operation, self.loop.clock.now, None, *own, **named)
+            self.trace.append(made)
+            self.errors += [value for value in own if isinstance(value, BaseException)]
+            if event is GaveUp and made.reason == GaveUp.NO_TIME_LEFT:
+                self.time_decides()
+        else:
+            return
+        self.place = place + 1
+
+    def finished(self) -> None:
+        """Nothing that happens from now on belongs to the path."""
+        self.recording = False
+        if self.fault is None and (self.depth < len(self.frames) or self.place < len(self.trace)):
+            self.differs("ended")
+        for error in self.errors:  # thousands of paths must not keep the frames of their errors
+            _forget_frames(error)
+
+    def differs(self, what: str) -> Exception:
+        """The error for a run that leaves the way of the run before it; kept, since a policy may swallow it."""
+        here = self.trace[self.place] if self.place < len(self.trace) else None
+        before = f"the run before it had {here!r}" if here is not None else "the run before it went on in another way"
+        self.fault = NotDeterministic(
+            f"a replay {what} where {before}: the explored code keeps state between runs; keep it in situations()"
+        )
+        self.recording = False
+        del self.trace[self.place :]
+        return self.fault
 
     def time_decides(self) -> None:
         """A limit of time cut this path short: the short end of its jittered waits may lead elsewhere."""
@@ -319,7 +384,6 @@ class _Search:
 
     def advance(self) -> bool:
         """Move to the next untried answer; False when there is none."""
-        del self.frames[self.depth :]
         while self.frames and self.frames[-1].index >= self.frames[-1].last:
             self.frames.pop()
         if not self.frames:
@@ -329,13 +393,15 @@ class _Search:
 
     # -- what an operation does --
 
-    async def operation(self, name: str, layer: str, *, never_fails: bool = False) -> Answer:
+    async def operation(
+        self, name: str, layer: str, *, never_fails: bool = False, fails_with: Callable[[str], Exception] | None = None
+    ) -> Answer:
         options = ("ok",) if never_fails else self.outcomes
         option = options[self.choose("operation", name, options, layer)]
         if option == "hang":
             await self.runtime.hang(self)
         if option != "ok":
-            raise self.make_error[option](name)
+            raise fails_with(name) if fails_with and option == "fail" else self.make_error[option](name)
         return Answer(name)
 
     def chain(self, layers: Sequence[Pattern], name: str, inner: Callable[..., Any], args: tuple[Any, ...] = ()) -> Any:
@@ -360,7 +426,9 @@ class _Search:
         layers: tuple[Pattern, ...] = known.layers
         if isinstance(known.fn, Operation):
             return self.chain((*layers, known.fn), known.name, _nothing_inside)()
-        return self.chain(layers, known.name, functools.partial(self.operation, known.name, ""))()
+        fails_with = functools.partial(_make, _handled_type(layers))
+        inside = functools.partial(self.operation, known.name, "", fails_with=fails_with)
+        return self.chain(layers, known.name, inside)()
 
 
 def _run_layer(layer: Pattern, call: Call, rt: Any, *ignored: Any) -> Any:
@@ -384,7 +452,7 @@ class _ExploringRuntime(AsyncRuntime):
         self.function = operation
 
     @property
-    def state(self) -> Any:  # type: ignore[override]
+    def state(self) -> Any:
         states = self.search.states
         key = id(self.policy)
         if key not in states:
@@ -408,15 +476,10 @@ class _ExploringRuntime(AsyncRuntime):
             return low
         return (high, low)[self.search.choose("jitter", f"wait of {self.layer}", ("longest", "shortest"), self.layer)]
 
-    def emit(self, event: Any, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        search = self.search
-        if search.recording:
-            happened = event(self.layer, self.operation, search.loop.clock.now, None, *args, **kwargs)
-            search.trace.append(happened)
-            if type(happened) is GaveUp and happened.reason == GaveUp.NO_TIME_LEFT:
-                search.time_decides()
+    def emit(self, event: Any, *args: Any, **kwargs: Any) -> None:
+        self.search.happened(event, self.layer, self.operation, args, kwargs)
 
-    async def announce(self, callback: Any, event: Any, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    async def announce(self, callback: Any, event: Any, *args: Any, **kwargs: Any) -> None:
         self.emit(event, *args, **kwargs)
 
     async def sleep(self, seconds: float) -> None:
@@ -434,7 +497,6 @@ class _ExploringRuntime(AsyncRuntime):
             return options[0]
         said = tuple(("no", "yes")[o] if isinstance(o, bool) else str(o) for o in options)
         return options[self.search.choose("decision", question, said, self.layer)]
-
 
     @staticmethod
     async def hang(search: _Search) -> None:
@@ -456,11 +518,20 @@ class _StraightRuntime(_ExploringRuntime):
     __slots__ = ()
 
     async def sleep(self, seconds: float) -> None:
-        _pass_time(self.search, max(0.0, seconds), jitter_matters=True)
+        search = self.search
+        until = search.loop.clock.now + max(0.0, seconds)
+        if search.timers and min(search.timers) < until + _TIE:
+            search.time_decides()
+            _time_is_up(search, min(*search.timers, until))
+        search.loop.clock.now = until
 
     @staticmethod
     async def hang(search: _Search) -> None:
-        _pass_time(search, float("inf"))
+        due = min(search.timers, default=float("inf"))
+        if due == float("inf"):
+            search.finished()
+            raise _NeverEnds
+        _time_is_up(search, due)
 
     async def within(self, seconds: float, call: Callable[[], Any]) -> Any:  # type: ignore[override]
         search = self.search
@@ -478,31 +549,29 @@ class _StraightRuntime(_ExploringRuntime):
 
     async def shielded(self, fn: Callable[[], Any]) -> Any:
         search = self.search
-        outside, search.timers = search.timers, [float("inf")] * len(search.timers)
+        timers, expired = search.timers, search.expired
+        search.timers, search.expired = [float("inf")] * len(timers), None
         try:
-            result = await fn()
+            return await fn()
+        except _NeverEnds:
+            timers = []  # nothing comes after this
+            raise
         finally:
-            search.timers = outside
-        if search.expired is None:
-            _pass_time(search, 0.0, only_if_late=True)
-        return result
+            search.timers, search.expired = timers, expired
+            now = search.loop.clock.now
+            if min(timers[:expired], default=float("inf")) < now + _TIE:  # a timer that could do nothing until now
+                _time_is_up(search, now)
 
 
-def _pass_time(search: _Search, wait: float, *, jitter_matters: bool = False, only_if_late: bool = False) -> None:
-    """Let virtual time pass, up to the first timer."""
+_TIE = 1e-9
+"""Timers that are due this soon after another are due with it, as on a `VirtualLoop`."""
+
+
+def _time_is_up(search: _Search, moment: float) -> NoReturn:
+    """Go to the moment at which a timer cuts a wait; of several that are due, the outermost has its way."""
     clock = search.loop.clock
-    due = min(search.timers, default=float("inf"))
-    until = clock.now + wait
-    if until < due or (only_if_late and until <= due):
-        clock.now = until
-        return
-    if due == float("inf"):
-        search.recording = False
-        raise _NeverEnds
-    if jitter_matters:
-        search.time_decides()
-    clock.now = max(clock.now, due)
-    search.expired = search.timers.index(due)
+    clock.now = max(clock.now, moment)
+    search.expired = next(place for place, due in enumerate(search.timers) if due < clock.now + _TIE)
     raise asyncio.CancelledError
 
 
@@ -532,46 +601,55 @@ def explore(
         TypeError: If ``policy`` is nothing that can be explored.
     """
     layers, name, inner = _what(policy, operation)
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ValueError(f"limit must be a whole number of paths of at least 1, got {limit!r}")
+    _check_limit(limit)
     names, makers = _ways(outcomes, layers)
     search = _Search(names, makers)
     inside = _nothing_inside if inner is None else functools.partial(search.operation, name, "")
     paths: list[Path] = []
-    with outside_running_loop(), patched(search.loop.clock), seeded(0), _no_collection():
-        asyncio._set_running_loop(search.loop)
-        try:
-            more = True
-            while more:
-                if len(paths) >= limit:
-                    raise TooManyPaths(len(paths), _multipliers(paths))
-                search.start()
+    with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark:
+        run = search.chain(layers, name, inside)
+        while not paths or search.advance():
+            if len(paths) >= limit:
+                raise TooManyPaths(len(paths), _multipliers(paths))
+            search.start()
+            path = _one_path(search, run)
+            if path is None:  # something about the policy was learned: start anew
+                search.frames = []
                 run = search.chain(layers, name, inside)
-                path = _one_path(search, run)
-                if path is None:  # it really suspends: start anew, on the loop
-                    search.runtime, search.frames = _ExploringRuntime, []
-                    paths.clear()
-                    continue
-                paths.append(path)
-                if progress is not None and len(paths) % 1000 == 0:
-                    progress(len(paths))
-                more = search.advance()
-        finally:
-            asyncio._set_running_loop(None)
-            search.loop.close()
+                paths.clear()
+                continue
+            paths.append(path)
+            if progress is not None and len(paths) % 1000 == 0:
+                progress(len(paths))
     return Exploration(paths, name, layers)
 
 
+def _check_limit(limit: Any) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"limit must be a whole number of paths of at least 1, got {limit!r}")
+
+
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause the cyclic garbage collector: paths hold no cycles, and going through them all again halves the speed."""
+def _set_apart(search: _Search) -> Generator[None]:
+    """Keep what surrounds the explorer out of it, and the other way round."""
+    asyncio._set_running_loop(search.loop)
+    no_deadline = deadline.set(None)  # one that the caller runs under is none of the policy's
+    chance = random.getstate()
+    random.setstate(_CHANCE)
     was_on = gc.isenabled()
-    gc.disable()
+    gc.disable()  # paths hold no cycles, and going through them all again and again costs a third of the time
     try:
         yield
     finally:
         if was_on:
             gc.enable()
+        random.setstate(chance)
+        deadline.reset(no_deadline)
+        asyncio._set_running_loop(None)
+        search.loop.close()
+
+
+_CHANCE = random.Random(0).getstate()
 
 
 def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, bool | None]:
@@ -582,16 +660,14 @@ def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, bool |
         return policy.layers, operation, True
     known = protected(policy)
     if known is None:
-        raise TypeError(
-            f"explore takes a policy, a saga or a function decorated by a policy, got {policy!r}"
-        )
+        raise TypeError(f"explore takes a policy, a saga or a function decorated by a policy, got {policy!r}")
     if isinstance(known.fn, Operation):
         return (*known.layers, known.fn), known.name, None
     return known.layers, known.name, True
 
 
 def _ways(
-    outcomes: Outcomes, layers: Sequence[Pattern]
+    outcomes: Sequence[Any], layers: Sequence[Pattern]
 ) -> tuple[tuple[str, ...], dict[str, Callable[[str], Exception]]]:
     names: list[str] = []
     makers: dict[str, Callable[[str], Exception]] = {}
@@ -615,14 +691,17 @@ _CANDIDATES: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OSErr
 def _handled_type(layers: Sequence[Pattern]) -> type[Exception]:
     """An exception that the innermost layer's ``on=`` handles; ConnectionError where it would handle anything."""
     for layer in reversed(layers):
-        on = getattr(layer, "on", None)
-        if on is None:
+        on: Any = getattr(layer, "on", None)
+        try:
+            handles = matching("on", on)
+        except TypeError:  # this layer has none, or means something else by it
             continue
-        given = [on] if isinstance(on, type) else list(on) if isinstance(on, (tuple, list, set, frozenset)) else []
-        handles = matching("on", on)
-        for candidate in (*_CANDIDATES, *given):
-            if handles(_make(candidate, "operation")):
-                return candidate
+        given = (on,) if isinstance(on, type) else () if callable(on) else tuple(on)
+        candidates: tuple[type[Exception], ...] = (*_CANDIDATES, *given)
+        for candidate in candidates:
+            with contextlib.suppress(Exception):  # a predicate that looks for more than this error has
+                if handles(_make(candidate, "operation")):
+                    return candidate
         break
     return ConnectionError
 
@@ -635,37 +714,58 @@ def _make(error_type: type[Exception], name: str) -> Exception:
 
 
 def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
-    """Follow the current choices to their end; None if that needs an event loop after all."""
-    with Mark() as mark:
-        if search.runtime is _StraightRuntime:
-            ended, result, error = _straight(search, run)
-            if not ended:
-                return None
-        else:
-            result, error = _on_loop(search, run)
+    """Follow the current choices to their end; None if that needs an event loop, or the same lots each time."""
+    if search.runtime is _StraightRuntime:
+        ended, result, error = _straight(search, run)
+        if not ended:
+            search.runtime = _ExploringRuntime
+            _clear(search.loop)
+            return None
+    else:
+        result, error = _on_loop(search, run)
+    search.finished()
+    if search.fault is not None:
+        if search.draws:
+            raise search.fault
+        search.draws = True
+        return None
     trace = tuple(search.trace)
+    if error is None:
+        return Path(trace, result, None, search.loop.clock.now, search.mark.degraded)
     if isinstance(error, _NeverEnds):
         return Path(trace, None, None, float("inf"))
-    if error is None:
-        return Path(trace, result, None, search.loop.clock.now, mark.degraded)
-    if not isinstance(error, Exception) or isinstance(error, NotDeterministic):
+    if not isinstance(error, Exception):
         raise error
-    error.__traceback__ = None  # thousands of paths must not keep thousands of frames alive
+    _forget_frames(error)
     return Path(trace, None, error, search.loop.clock.now)
 
 
+def _forget_frames(error: BaseException) -> None:
+    """Let go of the frames that an error, and those that it came from, went through."""
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__]
+
+
 def _straight(search: _Search, run: Callable[[], Any]) -> tuple[bool, Any, BaseException | None]:
+    """Run to the end without a loop; False first if that cannot be done: it suspends, or has work done elsewhere."""
     coroutine = run()
+    result = error = None
     try:
         copy_context().run(coroutine.send, None)
     except StopIteration as done:
-        return True, done.value, None
-    except BaseException as error:
-        return True, None, error
-    search.recording = False
-    with contextlib.suppress(BaseException):  # whatever its cleanup does: this run does not count
-        coroutine.close()
-    return False, None, None
+        result = done.value
+    except BaseException as raised:
+        error = raised
+    else:
+        search.recording = False
+        with contextlib.suppress(BaseException):  # whatever its cleanup does: this run does not count
+            coroutine.close()
+        return False, None, None
+    return not search.loop._ready, result, error  # type: ignore[attr-defined] # what asyncio keeps callbacks in
 
 
 def _on_loop(search: _Search, run: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -677,29 +777,27 @@ def _on_loop(search: _Search, run: Callable[[], Any]) -> tuple[Any, BaseExceptio
     except Deadlock:
         return None, _NeverEnds()
     finally:
-        search.recording = False
+        search.finished()
         moment = loop.clock.now
         _clear(loop)
         loop.clock.now = moment
-        loop._scheduled.clear()  # type: ignore[attr-defined]
+        loop._scheduled.clear()  # type: ignore[attr-defined] # timers that nobody waits for any more
     error = task.exception()
     return (None, error) if error is not None else (task.result(), None)
 
 
 def _clear(loop: VirtualLoop) -> None:
-    """Cancel what a path left behind."""
+    """Cancel what a path left behind; what will not end after a few requests is left alone."""
     for _ in range(3):
         left = asyncio.all_tasks(loop)
-        if not left:
-            return
         for task in left:
             task.cancel()
         with contextlib.suppress(Deadlock):
-            while any(not task.done() for task in left):
+            while not all(task.done() for task in left):
                 loop._run_once()  # type: ignore[attr-defined]
         for task in left:
             if task.done() and not task.cancelled():
-                task.exception()
+                task.exception()  # retrieved, so that asyncio does not report it as lost
 
 
 def _multipliers(paths: Sequence[Path]) -> dict[str, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from failwell.flow.explore import Path
-from failwell.flow.story import Step, steps
+from failwell.flow.story import Step, steps, told
 
 __all__ = ["Edge", "Graph", "Node", "compact_graph", "unrolled_graph"]
 
@@ -80,33 +81,29 @@ class Graph:
 
         Args:
             path: A path of the same exploration.
+
+        Raises:
+            ValueError: If it is none.
         """
         here = 0
         visited, taken = [0], list[Edge]()
         for step in steps(path):
-            for edge in self.following(here):
-                if edge.label == step.via and self._accepts(edge.target, step):
-                    here = edge.target
-                    visited.append(here)
-                    taken.append(edge)
-                    break
-            else:
+            edge = self._ways.get((here, step.via, _as_node(step))) or self._ways.get(
+                (here, step.via, _without_counts(step))
+            )
+            if edge is None:
                 raise ValueError(f"this path is not one of {self.title}: no way for {step.title!r}")
+            here = edge.target
+            visited.append(here)
+            taken.append(edge)
         return tuple(visited), tuple(taken)
 
-    def _accepts(self, node: int, step: Step) -> bool:
-        part = self.parts[node]
-        return (
-            part is not None
-            and _without_counts(part) == _without_counts(step)
-            and (not part.count[1] or part.count == step.count)
-        )
+    @functools.cached_property
+    def _ways(self) -> dict[tuple[int, str, Step | None], Edge]:
+        return {(edge.source, edge.label, self.parts[edge.target]): edge for edge in self.edges}
 
     def __repr__(self) -> str:
         return f"<Graph of {self.title}: {len(self.nodes)} nodes, {len(self.edges)} edges>"
-
-
-_State = frozenset[tuple[Step, int]]
 
 
 def unrolled_graph(paths: Iterable[Path], title: str = "") -> Graph:
@@ -116,32 +113,18 @@ def unrolled_graph(paths: Iterable[Path], title: str = "") -> Graph:
         paths: All paths of an exploration.
         title: What was explored.
     """
-    tree: dict[Step, dict] = {}  # type: ignore[type-arg]
-    for path in paths:
-        branch = tree
-        for step in steps(path):
-            branch = branch.setdefault(step, {})
-    # Equal futures get one number, from the leaves up; what is left are the states of the minimal automaton.
-    numbers: dict[_State, int] = {}
-    ways: list[tuple[tuple[Step, int], ...]] = []
-
-    def number(branch: Mapping[Step, dict]) -> int:  # type: ignore[type-arg]
-        out = tuple((step, number(inner)) for step, inner in branch.items())
-        state = frozenset(out)
-        if state not in numbers:
-            numbers[state] = len(ways)
-            ways.append(out)
-        return numbers[state]
-
-    root = number(tree)
+    automaton = _Automaton()
+    for story in told(paths):
+        automaton.add(story)
+    automaton.close(0)
     nodes = [Node(0, "start", "operation", "start")]
     parts: list[Step | None] = [None]
     edges: list[Edge] = []
     known: dict[tuple[Step, int], int] = {}
-    open_nodes = [(0, root)]
+    open_nodes = [(0, automaton.number(automaton.root))]
     for here, state in open_nodes:
-        for step, after in ways[state]:
-            key = step._replace(via=""), after
+        for step, after in automaton.ways[state].items():
+            key = _as_node(step), after
             if key not in known:
                 known[key] = len(nodes)
                 nodes.append(_node(len(nodes), step, _details(step)))
@@ -149,6 +132,53 @@ def unrolled_graph(paths: Iterable[Path], title: str = "") -> Graph:
                 open_nodes.append((known[key], after))
             edges.append(Edge(here, known[key], step.via, _edge_role(step.via, nodes[here])))
     return Graph(nodes, edges, title, parts)
+
+
+class _Automaton:
+    """Steps on edges, as few states as possible; it grows by one path after the other and never holds the whole tree.
+
+    What lies behind the current path is closed: each state there is known by what can follow it, so that
+    equal futures are one state.
+
+    Source: Daciuk, Mihov, Watson, Watson, "Incremental Construction of Minimal Acyclic Finite-State
+    Automata" (Computational Linguistics 26(1), 2000).
+    """
+
+    def __init__(self) -> None:
+        self.root: dict[Step, int] = {}
+        self.ways: list[dict[Step, int]] = []  # of each closed state: a step, and the state that it leads to
+        self._numbers: dict[frozenset[tuple[Step, int]], int] = {}
+        self._path: list[tuple[Step, dict[Step, int]]] = []  # the way of the last path, with what follows each step
+
+    def add(self, story: Sequence[Step]) -> None:
+        """Let a path be a way from start to end."""
+        common = 0
+        for (before, _), step in zip(self._path, story, strict=False):
+            if before is not step and before != step:
+                break
+            common += 1
+        self.close(common)
+        here = self._path[-1][1] if self._path else self.root
+        for step in story[common:]:
+            known = here.get(step)  # closed already, if paths came in another order than the explorer's
+            following = {} if known is None else dict(self.ways[known])
+            self._path.append((step, following))
+            here = following
+
+    def close(self, length: int) -> None:
+        """Nothing more is added behind the first steps of the current path."""
+        while len(self._path) > length:
+            step, following = self._path.pop()
+            here = self._path[-1][1] if self._path else self.root
+            here[step] = self.number(following)
+
+    def number(self, following: dict[Step, int]) -> int:
+        """The state that is known by what follows it."""
+        state = frozenset(following.items())
+        if state not in self._numbers:
+            self._numbers[state] = len(self.ways)
+            self.ways.append(following)
+        return self._numbers[state]
 
 
 def compact_graph(unrolled: Graph) -> Graph:
@@ -174,7 +204,7 @@ def compact_graph(unrolled: Graph) -> Graph:
             nodes.append(unrolled.nodes[0])
             parts.append(None)
             continue
-        counts = [part.count for i in inside if (part := unrolled.parts[i]) is not None and part.count[1]]
+        counts = [part.counter for i in inside if (part := unrolled.parts[i]) is not None and part.counter[1]]
         details = (*_count_range(counts), *([key.detail] if key.detail else []))
         nodes.append(_node(number, key, details))
         parts.append(key)
@@ -184,7 +214,7 @@ def compact_graph(unrolled: Graph) -> Graph:
     which = _repetitions(unrolled, merged)
     edges: list[Edge] = []
     for way, alike in merged.items():
-        counts = [part.count for edge in alike if (part := unrolled.parts[edge.target]) is not None]
+        counts = [part.counter for edge in alike if (part := unrolled.parts[edge.target]) is not None]
         detail = which.get(way) or (", ".join(_count_range(counts)) if way[1] <= way[0] else "")
         edges.append(Edge(*way, alike[0].role, detail))
     return Graph(nodes, edges, unrolled.title, parts)
@@ -226,8 +256,8 @@ def _counters(unrolled: Graph) -> list[dict[tuple[str, str], frozenset[str]]]:
     while ready:
         here = ready.pop()
         part = unrolled.parts[here]
-        if part is not None and part.count[1].isdigit():
-            counters[here][part.layer, part.count[0]] = frozenset({part.count[1]})
+        if part is not None and part.counter[1].isdigit():
+            counters[here][part.layer, part.counter[0]] = frozenset({part.counter[1]})
         for target in following.get(here, ()):
             for key, values in counters[here].items():
                 counters[target][key] = counters[target].get(key, frozenset()) | values
@@ -237,8 +267,12 @@ def _counters(unrolled: Graph) -> list[dict[tuple[str, str], frozenset[str]]]:
     return counters
 
 
+def _as_node(step: Step) -> Step:
+    return step._replace(via="")
+
+
 def _without_counts(step: Step) -> Step:
-    return step._replace(via="", count=(step.count[0], ""), events=())
+    return step._replace(via="", counter=(step.counter[0], ""), events=())
 
 
 def _node(number: int, step: Step, details: tuple[str, ...]) -> Node:
@@ -246,23 +280,30 @@ def _node(number: int, step: Step, details: tuple[str, ...]) -> Node:
 
 
 def _details(step: Step) -> tuple[str, ...]:
-    return (*_count_range([step.count]), *([step.detail] if step.detail else []))
+    return (*_count_range([step.counter]), *([step.detail] if step.detail else []))
 
 
 def _count_range(counts: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """``attempt 1-3`` for numbers in a row, ``1 s, 2 s`` for waits."""
-    names = {name for name, value in counts if value}
-    shown: list[str] = []
-    for name in sorted(names):
-        values = list(dict.fromkeys(value for n, value in counts if n == name and value))
-        if all(value.isdigit() for value in values):
-            numbers = sorted(map(int, values))
-            text = f"{numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
-            shown.append(f"{name} {text}")
-        else:
-            values = [*values[:3], "…", values[-1]] if len(values) > 5 else values
-            shown.append(", ".join(values))
-    return tuple(shown)
+    """``attempt 1–3`` for numbers in a row, ``1 s, 2 s`` for waits."""
+    values: dict[str, list[str]] = {}
+    for name, value in counts:
+        if value and value not in values.setdefault(name, []):
+            values[name].append(value)
+    return tuple(
+        f"{name} {_numbers(found)}" if all(map(str.isdigit, found)) else _listed(found)
+        for name, found in sorted(values.items())
+    )
+
+
+def _numbers(found: Sequence[str]) -> str:
+    numbers = sorted(map(int, found))
+    first, last = numbers[0], numbers[-1]
+    in_a_row = last - first == len(numbers) - 1
+    return f"{first}–{last}" if in_a_row and first < last else _listed([str(number) for number in numbers])
+
+
+def _listed(values: list[str]) -> str:
+    return ", ".join([*values[:3], "…", values[-1]] if len(values) > 5 else values)
 
 
 def _edge_role(label: str, source: Node) -> str:

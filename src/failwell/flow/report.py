@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import bisect
+import itertools
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
+
+from failwell.flow.explore import odds_of
 
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration, Odds, Path
@@ -36,7 +41,7 @@ class Report:
         self.most_calls: dict[str, int] = {}
         for path in paths:
             for name, count in path.calls.items():
-                self.calls.setdefault(name, 0.0)
+                self.calls.setdefault(name, 0)
                 self.most_calls[name] = max(self.most_calls.get(name, 0), count)
         for p, path in weighted:
             for name, count in path.calls.items():
@@ -51,14 +56,10 @@ class Report:
         """
         if not 0 <= q <= 1:
             raise ValueError(f"q must be a share from 0 to 1, e.g. 0.99, got {q!r}")
-        reached = 0.0
-        latency = 0.0
-        for p, path in sorted(self._weighted, key=lambda item: item[1].elapsed):
-            latency = path.elapsed
-            reached += p
-            if reached >= q - 1e-12:
-                break
-        return latency
+        by_latency = sorted(self._weighted, key=lambda item: item[1].elapsed)
+        reached = list(itertools.accumulate(p for p, _ in by_latency))
+        place = bisect.bisect_left(reached, q - 1e-12)  # sums of floats may miss 1 by a little
+        return by_latency[min(place, len(by_latency) - 1)][1].elapsed
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain data."""
@@ -83,7 +84,7 @@ def make_report(
     exploration: Exploration, fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]] | None
 ) -> Report:
     """The report of an exploration; see `Exploration.report`."""
-    _check(fail, hang, situations)
+    _check(exploration, fail, hang, situations or {})
     weighted: list[tuple[float, Path]] = []
     for path in exploration.paths:
         p = path.probability(fail, hang, situations=situations)
@@ -92,18 +93,33 @@ def make_report(
     return Report(weighted, exploration.paths)
 
 
-def _check(fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]] | None) -> None:
-    of = dict[str, dict[str, float]]()
+def _check(exploration: Exploration, fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]]) -> None:
+    """Refuse odds that are none, and odds of things that are not there."""
+    # Paths share their choices, so few are different objects.
+    choices = {id(choice): choice for path in exploration.paths for choice in path.choices}.values()
+    operations = {choice.subject for choice in choices if choice.kind == "operation"}
     for name, odds in (("fail", fail), ("hang", hang)):
-        given = {"": odds} if isinstance(odds, (int, float)) else dict(odds)
+        given = odds if isinstance(odds, Mapping) else {"": odds}
         for operation, p in given.items():
-            if not 0 <= p <= 1:
+            if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= p <= 1:
                 raise ValueError(f"{name}={p!r} is no probability: give a number from 0 to 1")
-            of.setdefault(operation, {})[name] = p
-    for operation, p_by_name in of.items():
-        total = sum(p_by_name.values()) + (sum(of.get("", {}).values()) if operation and len(p_by_name) == 1 else 0)
-        if sum(p_by_name.values()) > 1 or (operation and len(p_by_name) == 1 and total > 1):
-            raise ValueError(f"fail and hang of {operation or 'an operation'} sum up to more than 1")
-    for layer, odds in (situations or {}).items():
-        if abs(sum(odds.values()) - 1) > 1e-9:
-            raise ValueError(f"the odds of the situations of {layer} sum up to {sum(odds.values()):g}, not to 1")
+            if operation and operation not in operations:
+                raise ValueError(f"{name} names {operation!r}, which is never called; called are {_listed(operations)}")
+    for operation in sorted(operations):
+        if odds_of(operation, fail) + odds_of(operation, hang) > 1:
+            raise ValueError(f"fail and hang of {operation} sum up to more than 1")
+    found = {choice.subject: choice.options for choice in choices if choice.kind == "situation"}
+    for layer, of_layer in situations.items():
+        if layer not in found:
+            raise ValueError(f"situations names {layer!r}; layers with situations are {_listed(found)}")
+        for situation, p in of_layer.items():
+            if situation not in found[layer]:
+                raise ValueError(f"{layer} has no situation {situation!r}; it has {_listed(found[layer])}")
+            if not 0 <= p <= 1:
+                raise ValueError(f"the odds of {layer} {situation}, {p!r}, are no probability")
+        if abs(sum(of_layer.values()) - 1) > 1e-9:
+            raise ValueError(f"the odds of the situations of {layer} sum up to {sum(of_layer.values()):g}, not to 1")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from failwell.events import (
@@ -26,7 +26,7 @@ from failwell.events import (
 )
 from failwell.flow.explore import Choice, Path
 
-__all__ = ["Step", "seconds", "steps", "tell"]
+__all__ = ["Step", "seconds", "steps", "tell", "told"]
 
 
 class Step(NamedTuple):
@@ -38,7 +38,7 @@ class Step(NamedTuple):
         role: The role of the drawing language.
         title: What happens.
         detail: More about it, the same each time.
-        count: What differs from one repetition to the next: ``("attempt", "2")``, ``("wait", "1 s")``.
+        counter: What differs from one repetition to the next: ``("attempt", "2")``, ``("wait", "1 s")``.
         layer: The layer that it comes from.
         events: Type and own fields of the events that this step stands for.
     """
@@ -48,7 +48,7 @@ class Step(NamedTuple):
     role: str
     title: str
     detail: str = ""
-    count: tuple[str, str] = ("", "")
+    counter: tuple[str, str] = ("", "")
     layer: str = ""
     events: tuple[str, ...] = ()
 
@@ -69,53 +69,93 @@ def seconds(value: float) -> str:
     return f"{round(value, 3):g} s"
 
 
-def steps(path: Path) -> Iterator[Step]:
+def steps(path: Path) -> list[Step]:
     """The steps of a path, the end included.
 
     Args:
         path: A path of an exploration.
     """
-    via = ""
-    lead: list[Event] = []
-    events: list[str] = []
+    return next(told([path]))
+
+
+def told(paths: Iterable[Path]) -> Iterator[list[Step]]:
+    """The steps of each path; what a path has in common with the one before it is told only once.
+
+    Args:
+        paths: Paths in the order in which the explorer found them.
+    """
+    story: list[Step] = []
+    moments = [(_Telling(), 0)]  # after each item of the trace: where the telling stands, how long the story is
+    before: tuple[Choice | Event, ...] = ()
+    for path in paths:
+        common = _common(before, path.trace)
+        del moments[common + 1 :]
+        telling, length = moments[-1]
+        del story[length:]
+        for item in path.trace[common:]:
+            telling = telling.on(item, story)
+            moments.append((telling, len(story)))
+        telling = telling.without_lead(story)
+        yield [*story, _end(path, telling.via, telling.events)]
+        before = path.trace
+
+
+def _common(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many items two sequences start with together."""
+    for place, (mine, yours) in enumerate(zip(one, other, strict=False)):
+        if mine is not yours:
+            return place
+    return min(len(one), len(other))
+
+
+class _Telling(NamedTuple):
+    """Where the telling of a path stands.
+
+    Attributes:
+        via: The word that leads to the next step.
+        lead: An event that says what the next operation is called for.
+        events: Signatures of the events since the last step.
+        before: What happened last.
+    """
+
+    via: str = ""
+    lead: Event | None = None
+    events: tuple[str, ...] = ()
     before: Choice | Event | None = None
-    for item in path.trace:
+
+    def on(self, item: Choice | Event, story: list[Step]) -> _Telling:
+        """Go on with what happened next; the steps that are complete now join the story."""
         if isinstance(item, Event):
-            if lead and not isinstance(item, _SILENT):
-                for waiting in lead:
-                    yield _alone(waiting, via, tuple(events))
-                    via, events = "", []
-                lead = []
-            events.append(_signature(item))
-            if isinstance(item, _LEAD_IN):
-                lead.append(item)
-            elif not isinstance(item, _SILENT) and not _says_it_again(item, before):
-                if isinstance(item, TimedOut) and not via:
-                    via = "time is up"
-                yield _alone(item, via, tuple(events))
-                via, events = "", []
-        elif item.kind == "operation":
-            *early, last = lead or [None]
-            for waiting in early:
-                if waiting is not None:
-                    yield _alone(waiting, via, ())
-                    via = ""
-            yield _operation(item, last, via, tuple(events))
-            lead, events = [], []
+            return self._report(item, story)._replace(before=item)
+        if item.kind == "jitter":
+            return self._replace(before=item)
+        if item.kind == "operation":
+            story.append(_operation(item, self.lead, self.via, self.events))
             via = "" if len(item.options) == 1 else _WORDS.get(item.option, f"raises {item.option}")
-        elif item.kind != "jitter":
-            for waiting in lead:
-                yield _alone(waiting, via, tuple(events))
-                via, events = "", []
-            lead = []
-            title = f"{item.subject}?"
-            yield Step(via, "event", "decision", title, layer=item.layer, events=tuple(events))
-            via, events = item.option, []
-        before = item
-    for waiting in lead:
-        yield _alone(waiting, via, tuple(events))
-        via, events = "", []
-    yield _end(path, via, tuple(events))
+            return _Telling(via, before=item)
+        clear = self.without_lead(story)
+        story.append(Step(clear.via, "event", "decision", f"{item.subject}?", layer=item.layer, events=clear.events))
+        return _Telling(item.option, before=item)
+
+    def _report(self, event: Event, story: list[Step]) -> _Telling:
+        if isinstance(event, _SILENT):
+            return self._replace(events=(*self.events, _signature(event)))
+        clear = self.without_lead(story)
+        events = (*clear.events, _signature(event))
+        if isinstance(event, _LEAD_IN):
+            return _Telling(clear.via, event, events)
+        if _says_it_again(event, self.before):
+            return _Telling(clear.via, None, events)
+        via = "time is up" if isinstance(event, TimedOut) and not clear.via else clear.via
+        story.append(_alone(event, via, events))
+        return _Telling()
+
+    def without_lead(self, story: list[Step]) -> _Telling:
+        """A lead that no operation follows becomes a step of its own."""
+        if self.lead is None:
+            return self
+        story.append(_alone(self.lead, self.via, self.events))
+        return _Telling()
 
 
 def _says_it_again(event: Event, before: Choice | Event | None) -> bool:
@@ -206,13 +246,13 @@ def tell(path: Path) -> str:
     Args:
         path: A path of an exploration.
     """
-    told: list[str] = []
+    parts: list[str] = []
     for step in steps(path):
-        if step.via and told:
-            told[-1] += f" {step.via}" if not told[-1].endswith("?") else f" {step.via}"
-        what, number = step.count
+        if parts and step.via != "time is up":  # the step itself says so
+            parts[-1] += f" {step.via}" if step.via else ""
+        what, number = step.counter
         count = f" {number}" if step.title == what else f" ({what} {number})" if what else ""
         detail = f" ({step.detail})" if step.detail else ""
-        told.append(f"{step.title}{count}{detail}")
-    time = "" if not path.ends else f" after {seconds(path.elapsed)}"
-    return " -> ".join(told) + time
+        parts.append(f"{step.title}{count}{detail}")
+    time = f" after {seconds(path.elapsed)}" if path.ends else ""
+    return " -> ".join(parts) + time

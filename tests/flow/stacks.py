@@ -1,0 +1,242 @@
+"""Random stacks as text, and real runs of them that follow an explored path."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from failwell import Cache, Fallback, Policy, Retry, Saga, Stack, Step, Timeout, listening, virtual
+from failwell.backoff import Exponential, Fixed
+from failwell.events import Event, Waiting
+from failwell.flow import Answer, Choice, Exploration, Path, explore
+from failwell.policy import labels
+from failwell.runtime import Mark
+
+PATTERNS: dict[str, Any] = {
+    "Cache": Cache,
+    "Exponential": Exponential,
+    "Fallback": Fallback,
+    "Fixed": Fixed,
+    "Retry": Retry,
+    "Saga": Saga,
+    "Step": Step,
+    "Timeout": Timeout,
+}
+FUNCTIONS = ("operation", "backup", "archive", "reserve", "release", "charge", "refund", "ship")
+
+# Binary fractions, so that sums are exact and some waits end at the very moment of a timeout.
+EXACT = (0.5, 1.0, 1.5, 2.0, 4.0)
+ROUNDED = (0.1, 0.2, 0.3, 0.7, 1.1)
+
+
+def _layers(seconds: tuple[float, ...], jitter: bool, cut: tuple[float, ...]) -> st.SearchStrategy[str]:
+    wait = st.sampled_from(seconds)
+    fixed = wait.map(lambda s: f"Fixed({s})")
+    full = wait.map(lambda s: f"Exponential({s}, jitter='full')")
+    backoff = st.one_of(st.just("Fixed(0)"), fixed, *([full] if jitter else []))
+    attempts = st.integers(1, 3)
+    limit = st.one_of(st.none(), wait)
+    retry = st.builds(lambda n, b, m: f"Retry({n}, backoff={b}, max_elapsed={m})", attempts, backoff, limit)
+    timeout = st.builds(
+        lambda s, d: f"Timeout({s}{d})", st.sampled_from(cut), st.sampled_from(["", ", default='late'"])
+    )
+    others = [
+        "Fallback(backup)",
+        "Fallback(backup, archive)",
+        "Fallback(Fallback.value('spare'))",
+        "Fallback(backup, on=TimeoutError)",
+    ]
+    caches = ["Cache(4)", "Cache(0, stale_if_error=2)", "Cache(1, stale_if_error=1, degraded='store')"]
+    return st.one_of(retry, timeout, st.sampled_from(others), st.sampled_from(caches))
+
+
+def _saga(seconds: tuple[float, ...]) -> st.SearchStrategy[str]:
+    retry = st.one_of(st.just("None"), st.sampled_from(seconds).map(lambda s: f"Retry(2, backoff=Fixed({s}))"))
+    last = st.sampled_from(["", ", Step(ship)"])
+    timeout = st.one_of(st.none(), st.sampled_from(seconds))
+    return st.builds(
+        lambda r, x, t: f"Saga([Step(reserve, release, retry={r}), Step(charge, refund){x}], timeout={t})",
+        retry,
+        last,
+        timeout,
+    )
+
+
+def stacks(
+    seconds: tuple[float, ...] = EXACT,
+    *,
+    jitter: bool = True,
+    sagas: bool = True,
+    cut: tuple[float, ...] | None = None,
+    most: int = 3,
+) -> st.SearchStrategy[str]:
+    """Texts such as ``Timeout(2.0) >> Retry(3, backoff=Fixed(1.0)) >> operation``."""
+    layers = st.lists(_layers(seconds, jitter, cut or seconds), min_size=1, max_size=most)
+    inside = st.one_of(st.just("operation"), _saga(seconds)) if sagas else st.just("operation")
+    return st.builds(lambda outer, inner: " >> ".join([*outer, inner]), layers, inside)
+
+
+def built(text: str, function: Callable[[str], Any], path: Path | None = None, *outer: Policy) -> Any:
+    """The function that a text describes, its layers in the situations of a path."""
+    names = {**PATTERNS, **{name: function(name) for name in FUNCTIONS}}
+    *around, innermost = (eval(part, names) for part in text.split(" >> "))
+    layers: list[Policy] = [*outer, *around]
+    for layer, label in zip(layers, labels(layers), strict=True):
+        for choice in path.choices if path else ():
+            if choice.kind == "situation" and choice.subject == label:
+                layer._live = layer.situations()[choice.option]()
+    return Stack(*layers)(innermost)
+
+
+def _never_run(name: str) -> Any:
+    async def function(*args: Any) -> None:
+        raise AssertionError(f"{name} was executed")
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def explored(text: str, *outer: Policy, limit: int = 1500) -> Exploration:
+    """All paths of the stack that a text describes."""
+    return explore(built(text, _never_run, None, *outer), limit=limit)
+
+
+# --- real runs -----------------------------------------------------------------------------------
+
+
+def fingerprint(event: Event) -> tuple[Any, ...]:
+    """An event as plain data, its errors by what they say; times to the nanosecond."""
+    values: list[Any] = []
+    for name in event.fields:
+        value = getattr(event, name)
+        if isinstance(value, BaseException):
+            value = type(value).__name__, str(value)
+        values.append(round(value, 9) if isinstance(value, float) else value)
+    return type(event).__name__, *values
+
+
+class Ended:
+    """How a real run went."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.elapsed = float("inf")
+        self.degraded = False
+
+
+class _Script:
+    """Plays the world's part of a path: how operations end, and which lot is drawn."""
+
+    def __init__(self, path: Path) -> None:
+        self.outcomes = iter([c for c in path.choices if c.kind == "operation" and len(c.options) > 1])
+        self.lots = iter(list(_lots(path)))
+
+    def next(self, name: str) -> str:
+        choice = next(self.outcomes, None)
+        if choice is None:  # after the end of a path that never ends, when its loop is closed
+            return "ok"
+        assert choice.subject == name
+        return choice.option
+
+
+def _lots(path: Path) -> Iterator[float]:
+    """0 for the short end of each jittered wait, 1 for the long one."""
+    before: Choice | Event | None = None
+    for item in path.trace:
+        if isinstance(item, Waiting) and item.between[0] < item.between[1]:
+            if isinstance(before, Choice) and before.kind == "jitter":
+                yield 0.0
+            elif item.delay > item.between[0]:
+                yield 1.0
+        before = item
+
+
+def _failure_of(name: str, text: str) -> type[Exception]:
+    """What the innermost layer that handles errors would handle."""
+    if name in ("reserve", "release") and "retry=Retry" in text:
+        return ConnectionError
+    handling = [layer for layer in text.split(" >> ")[:-1] if layer.startswith(("Retry", "Fallback"))]
+    return TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
+
+
+def follow(text: str, path: Path, monkeypatch: pytest.MonkeyPatch, *, plain: bool = False) -> Ended:
+    """Run the real stack in virtual time, in a world that behaves as the path says."""
+    script = _Script(path)
+    ended = Ended()
+
+    def end(name: str, option: str) -> Answer:
+        if option == "fail":
+            raise _failure_of(name, text)(f"{name} failed")
+        return Answer(name)
+
+    def scripted(name: str) -> Any:
+        async def function(*args: Any) -> Answer:
+            option = script.next(name)
+            if option == "hang":
+                await asyncio.get_running_loop().create_future()
+            return end(name, option)
+
+        def plain_function(*args: Any) -> Answer:
+            option = script.next(name)
+            if option == "hang":
+                time.sleep(1e9)
+            return end(name, option)
+
+        made: Any = plain_function if plain else function
+        made.__name__ = made.__qualname__ = name
+        return made
+
+    target = built(text, scripted, path)
+
+    async def main() -> None:
+        with listening(ended.events.append), Mark() as mark:
+            try:
+                ended.result = await target()
+            except Exception as error:
+                ended.error = error
+        ended.elapsed = time.monotonic()
+        ended.degraded = mark.degraded and ended.error is None
+
+    def plain_main() -> None:
+        with listening(ended.events.append), Mark() as mark:
+            try:
+                ended.result = target()
+            except Exception as error:
+                ended.error = error
+        ended.elapsed = time.monotonic()
+        ended.degraded = mark.degraded and ended.error is None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(random, "random", lambda: next(script.lots))
+        try:
+            if plain:
+                with virtual.clock():
+                    plain_main()
+            else:
+                virtual.run(main())
+        except virtual.Deadlock:
+            ended.elapsed = float("inf")
+    return ended
+
+
+def assert_same(path: Path, real: Ended) -> None:
+    """What the explorer said is what really happened."""
+    expected = [fingerprint(event) for event in path.events]
+    happened = [fingerprint(event) for event in real.events]
+    if not path.ends:  # when its loop is closed, cleanup goes on
+        assert (happened[: len(expected)], real.elapsed) == (expected, float("inf"))
+        return
+    assert happened == expected
+    assert real.elapsed == pytest.approx(path.elapsed, abs=1e-9)
+    assert real.degraded == path.degraded
+    assert (type(real.error), str(real.error)) == (type(path.error), str(path.error))
+    expected_result = "spare" if path.result == Answer("value 'spare'") else path.result
+    assert real.result == expected_result
