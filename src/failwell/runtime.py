@@ -339,45 +339,19 @@ class AsyncRuntime(_Here):
     @types.coroutine
     def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Generator[Any, Any, Any]:
         self.lease()
-        started = self.now()
-        work: Any = call()
-        if not inspect.iscoroutine(work):
-            work = work.__await__()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        awaitable = call()
+        work: Any = awaitable if isinstance(awaitable, types.CoroutineType) else awaitable.__await__()
         waits_for: Any
         try:
             waits_for = work.send(None)
         except StopIteration as done:
             return done.value
         # It really suspends; only now is a timer worth its price (most calls never get here in tests and caches).
-        task = asyncio.current_task()
-        if task is None:
-            work.close()
-            raise RuntimeError("a timeout needs a running asyncio task")
-        limit = _Limit(task)
-        timer = asyncio.get_running_loop().call_later(seconds - (self.now() - started), limit.expire)
-        try:
-            while True:
-                try:
-                    sent = yield waits_for
-                except GeneratorExit:
-                    work.close()
-                    raise
-                except BaseException as thrown:
-                    waits_for = work.throw(thrown)
-                else:
-                    waits_for = work.send(sent)
-        except StopIteration as done:
-            limit.caught()
-            return done.value
-        except asyncio.CancelledError:
-            if limit.caught():
-                return LATE
-            raise
-        except BaseException:
-            limit.caught()
-            raise
-        finally:
-            timer.cancel()
+        limited: Any = _until(loop, due, work, waits_for)
+        answer: Any = yield from limited
+        return answer
 
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         loop = asyncio.get_running_loop()
@@ -430,23 +404,44 @@ class AsyncRuntime(_Here):
             return await call(), mark.degraded
 
 
-class _Limit:
-    """Tells the cancellation by our timer from anybody else's, as `asyncio.timeout` does."""
+@types.coroutine
+def _until(loop: asyncio.AbstractEventLoop, due: float, work: Any, waits_for: Any) -> Generator[Any, Any, Any]:
+    """Go on with work that waits for something; `LATE` if it is not done when the loop's clock shows ``due``."""
+    task = asyncio.current_task()
+    if task is None:
+        work.close()
+        raise RuntimeError("a timeout needs a running asyncio task")
+    answer: Any
+    before = task.cancelling()
+    expired = False
 
-    __slots__ = ("before", "expired", "task")
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
-        self.before = task.cancelling()
-        self.expired = False
-
-    def expire(self) -> None:
-        self.expired = True
-        self.task.cancel()
-
-    def caught(self) -> bool:
-        """Take our own cancellation back; whether it was the only one."""
-        return self.expired and self.task.uncancel() <= self.before
+    timer = loop.call_at(due, expire)
+    try:
+        while True:
+            try:
+                yield waits_for
+            except BaseException as thrown:
+                waits_for = work.throw(thrown)
+            else:
+                break
+        answer = yield from work
+    except StopIteration as done:  # it ended on what was thrown into it
+        answer = done.value
+    except BaseException as error:
+        # As in asyncio.timeout: the cancellation is ours if nobody else asked for one as well.
+        if expired and task.uncancel() <= before and isinstance(error, asyncio.CancelledError):
+            return LATE
+        raise
+    finally:
+        timer.cancel()
+    if expired:
+        task.uncancel()
+    return answer
 
 
 # --- in a plain thread ---------------------------------------------------------------------------
