@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 
-from failwell.policy import Pattern, Policy
+from failwell.policy import Pattern, Policy, Stack
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import Situations, explored, figures, number, share, time
 from failwell.site.fragments._subjects import LAYERS, Subject, subject
@@ -81,7 +79,7 @@ def _known(names: Iterable[str]) -> list[Policy]:
 
 
 def _stack(chosen: Sequence[Policy]) -> Subject:
-    return Subject("", functools.reduce(operator.rshift, chosen), "call_api")
+    return Subject("", Stack(*chosen), "call_api")
 
 
 def _order(chosen: Sequence[Pattern]) -> str:
