@@ -18,7 +18,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, TypeVar, cast
 
 from failwell import virtual
 from failwell.errors import ErrorContext
@@ -341,17 +341,16 @@ class AsyncRuntime(_Here):
         self.lease()
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
-        awaitable = call()
-        work: Any = awaitable if isinstance(awaitable, types.CoroutineType) else awaitable.__await__()
+        awaitable: Any = call()
+        work: Any = awaitable if hasattr(awaitable, "send") else awaitable.__await__()
         waits_for: Any
         try:
             waits_for = work.send(None)
         except StopIteration as done:
             return done.value
         # It really suspends; only now is a timer worth its price (most calls never get here in tests and caches).
-        limited: Any = _until(loop, due, work, waits_for)
-        answer: Any = yield from limited
-        return answer
+        limited = cast("Generator[Any, Any, Any]", _until(loop, due, work, waits_for))
+        return (yield from limited)
 
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         loop = asyncio.get_running_loop()
@@ -411,7 +410,6 @@ def _until(loop: asyncio.AbstractEventLoop, due: float, work: Any, waits_for: An
     if task is None:
         work.close()
         raise RuntimeError("a timeout needs a running asyncio task")
-    answer: Any
     before = task.cancelling()
     expired = False
 
@@ -429,7 +427,8 @@ def _until(loop: asyncio.AbstractEventLoop, due: float, work: Any, waits_for: An
                 waits_for = work.throw(thrown)
             else:
                 break
-        answer = yield from work
+        steps: Generator[Any, Any, Any] = work
+        answer: Any = yield from steps
     except StopIteration as done:  # it ended on what was thrown into it
         answer = done.value
     except BaseException as error:
