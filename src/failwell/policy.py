@@ -476,7 +476,7 @@ def _unpacked(value: Any) -> Any:
     """A value that leaves a driven coroutine, such as an error in an event or in an argument."""
     if isinstance(value, _Stopped):
         return value.unpacked()
-    kind: Any = type(value)
+    kind = value.__class__
     if kind is tuple:
         return tuple(map(_unpacked, value))
     if kind is dict:

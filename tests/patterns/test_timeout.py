@@ -257,6 +257,26 @@ def test_an_operation_that_swallows_the_cancellation_answers_late_and_its_task_i
     assert virtual.run(main()) == "late answer"
 
 
+@pytest.mark.parametrize("waits_first", [True, False])
+def test_an_operation_that_answers_the_cancellation_with_a_value_is_done(waits_first: bool) -> None:
+    async def obliging() -> str:
+        if waits_first:
+            await asyncio.sleep(1)
+        try:
+            await asyncio.sleep(9)
+        except asyncio.CancelledError:
+            return "partial answer"
+        return "answer"
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert await Timeout(3).call(obliging) == "partial answer"
+        assert (task.cancelling(), time.monotonic()) == (0, 3)
+
+    virtual.run(main())
+
+
 def test_an_operation_that_fails_while_it_is_cancelled_fails_with_its_own_error() -> None:
     async def clumsy() -> None:
         try:
