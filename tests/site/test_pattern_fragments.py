@@ -356,6 +356,15 @@ def test_the_stack_as_it_is_coded_can_wait_for_ever() -> None:
     assert "backup_api (fallback 1) hangs" in str(report.worst_path)
 
 
+def test_what_the_page_says_of_the_language_model_service_is_so() -> None:
+    drawn, in_order = (
+        measures.figures(explore(subject(slug).policy), 0.1, 0.01) for slug in ("llm-as-drawn", "llm-in-order")
+    )
+    assert in_order.degraded < drawn.degraded / 10
+    assert in_order.answered > drawn.answered
+    assert in_order.mean < drawn.mean
+
+
 def test_waits_and_ranges_are_those_of_the_strategies() -> None:
     waits = {row[0].split("`")[1]: row[1:] for row in rows(render("backoffs"))}
     assert waits["Fibonacci(1)"][:5] == [measures.time(s) for s in (1, 1, 2, 3, 5)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from failwell import Cache, Fallback, Retry, Timeout
 from failwell.backoff import Exponential
 from failwell.catalog import CARDS
-from failwell.catalog.cards import backup_api
+from failwell.catalog.cards import backup_api, llama_local
 from failwell.policy import Pattern, Policy
 
 __all__ = ["LAYERS", "STACKS", "Subject", "subject", "subjects"]
@@ -59,12 +59,17 @@ def _stacks() -> Mapping[str, Subject]:
         >> retry
         >> Timeout(5),
     }
+    talk = {
+        "llm-as-drawn": Cache(3600) >> Timeout(30) >> retry >> Fallback(llama_local),
+        "llm-in-order": Cache(3600) >> Timeout(30) >> Fallback(llama_local) >> retry >> Timeout(6),
+    }
     home = Fallback(Fallback.value("cart unavailable")) >> Timeout(30) >> retry
     known = {slug: Subject(slug, policy, "call_api") for slug, policy in made.items()}
+    known |= {slug: Subject(slug, policy, "cloud_llm") for slug, policy in talk.items()}
     return {**known, "home": Subject("home", home, "fetch_cart")}
 
 
-STACKS = ("as-drawn", "as-coded", "in-order", "home")
+STACKS = ("as-drawn", "as-coded", "in-order", "llm-as-drawn", "llm-in-order", "home")
 """The stacks of the composition page, and that of the first page."""
 
 
