@@ -12,6 +12,7 @@ import pytest
 
 from failwell import Fallback, Policy, Retry, Stack, Timeout, backoff, virtual
 from failwell.policy import Operation, Pattern, Protected, is_async, matching, protected
+from failwell.runtime import name_of
 from tests.kernel.world import World
 
 POLICIES = [Retry(backoff=backoff.Fixed(1)), Fallback(Fallback.value(1)), Timeout(5), Timeout(9) >> Retry()]
@@ -58,6 +59,10 @@ def read(x: int, *, y: int = 2) -> int:
     return x
 
 
+def called(fn: Any) -> str:
+    return f"{type(fn).__name__} {name_of(fn)}"
+
+
 ASYNC: list[Any] = [
     fetch,
     functools.partial(fetch, y=3),
@@ -85,7 +90,7 @@ PLAIN: list[Any] = [
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
-@pytest.mark.parametrize("fn", ASYNC, ids=repr)
+@pytest.mark.parametrize("fn", ASYNC, ids=called)
 def test_what_is_async_stays_async(policy: Policy, fn: Any) -> None:
     guarded = policy(fn)
     assert is_async(fn)
@@ -96,7 +101,7 @@ def test_what_is_async_stays_async(policy: Policy, fn: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
-@pytest.mark.parametrize("fn", PLAIN, ids=repr)
+@pytest.mark.parametrize("fn", PLAIN, ids=called)
 def test_what_is_plain_stays_plain(policy: Policy, fn: Any) -> None:
     guarded = policy(fn)
     assert not is_async(fn)
