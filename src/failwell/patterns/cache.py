@@ -9,15 +9,18 @@ Source: RFC 5861 (stale-if-error); Go's ``golang.org/x/sync/singleflight`` (one 
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
 from failwell.policy import Policy, protected
-from failwell.runtime import Runtime, Signal, name_of
+from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of, refuse_awaitable
 
 __all__ = ["Cache", "Entry", "Store"]
 
@@ -67,7 +70,7 @@ class Cache(Policy):
         key: Makes the key from the call's arguments, for arguments that are not hashable or do not matter.
         stale_if_error: Seconds past its ``ttl`` for which an answer may still be given when the operation
             fails; it counts as degraded.
-        max_size: How many answers are kept in memory; the one not used for longest goes first.
+        max_size: How many answers are kept in memory. For a new one an old one goes that was not used lately.
         single_flight: Whether concurrent callers with one key share one call, and its error.
         store: Where to keep answers instead of in memory. One that fails is done without.
         degraded: Whether answers that an inner layer marked as degraded are stored: ``"skip"`` or ``"store"``.
@@ -124,10 +127,11 @@ class Cache(Policy):
             clock = rt.wall_time
             try:
                 entry = await rt.decide("stored answer", (entry,), self.store.get, key)
+            except UnexpectedAwaitable:
+                raise
             except Exception as broken:
                 rt.emit(StoreFailed, broken)
-        now = clock()
-        if entry is not None and now < entry.fresh_until:
+        if entry is not None and (now := clock()) < entry.fresh_until:
             rt.emit(CacheHit, now - entry.stored_at)
             if entry.degraded:
                 rt.degraded()
@@ -135,20 +139,24 @@ class Cache(Policy):
             return entry.value
         rt.emit(CacheMiss)
 
-        flight, leads = memory.join(key) if self.single_flight else (_Flight(), True)
+        flight, leads = memory.join(key) if self.single_flight else (_Flight(memory.era), True)
         while not leads:
             await rt.wait(flight.landed)
             if flight.answer is not None:
-                if flight.answer.degraded:
-                    rt.degraded()
-                return flight.answer.value
+                return _shared(flight.answer, rt)
             if flight.error is not None:
                 raise flight.error.with_traceback(flight.traceback)
             flight, leads = memory.join(key)  # the one who led was cancelled
 
-        try:
+        with memory.under_way(key, flight, rt):
+            landed = memory.entries.get(key)
+            if landed is not None and landed is not entry and clock() < landed.fresh_until:
+                flight.answer = landed  # another thread's call landed between our look and our turn
+                return _shared(landed, rt)
             try:
                 value, degraded = await rt.graded(call)
+            except UnexpectedAwaitable:
+                raise
             except Exception as error:
                 now = clock()
                 if entry is None or now >= entry.fresh_until + self.stale_if_error:
@@ -161,25 +169,27 @@ class Cache(Policy):
             now = clock()
             flight.answer = Entry(value, now, now + self.ttl, degraded)
             keep = self.ttl + self.stale_if_error
-            if keep > 0 and not (degraded and self.degraded == "skip"):
-                if self.store is None:
-                    memory.set(key, flight.answer)
-                else:
-                    try:
-                        await rt.decide("stored", (None,), self.store.set, key, flight.answer, keep)
-                    except Exception as broken:
-                        rt.emit(StoreFailed, broken)
-                rt.emit(CacheStored, self.ttl, degraded)
+            if keep == 0 or (degraded and self.degraded == "skip"):
+                return value
+            if self.store is not None:
+                try:
+                    await rt.decide("stored", (None,), self.store.set, key, flight.answer, keep)
+                except UnexpectedAwaitable:
+                    raise
+                except Exception as broken:
+                    rt.emit(StoreFailed, broken)
+                    return value
+            elif not memory.set(key, flight, self.max_size):
+                return value
+            rt.emit(CacheStored, self.ttl, degraded)
             return value
-        finally:
-            memory.leave(key, flight)
 
     def clear(self) -> None:
-        """Forget all answers that are kept in memory."""
+        """Forget all answers that are kept in memory; what is being loaded now is not kept either."""
         self.live_state().clear()
 
     def forget(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Forget the answer to one call.
+        """Forget the answer to one call that is kept in memory; if it is being loaded now, it is not kept either.
 
         Args:
             fn: The function, protected or not.
@@ -187,16 +197,21 @@ class Cache(Policy):
             **kwargs: What it was called with.
         """
         known = protected(fn)
-        function = fn if known is None else known.fn
-        key = _typed_key(function, args, kwargs) if self.key is None else (function, self.key(*args, **kwargs))
+        if known is not None:
+            if inspect.ismethod(fn):  # decorated in its class, so the object is an argument
+                args = (fn.__self__, *args)
+            fn = known.fn
+        key = _typed_key(fn, args, kwargs)
+        if self.key is not None:
+            key = fn, refuse_awaitable(self.key, self.key(*args, **kwargs))
         self.live_state().discard(key)
 
     def situations(self) -> Mapping[str, Callable[[], _Memory]]:
         """Nothing stored, a fresh answer, and (with ``stale_if_error``) one that is past its time."""
-        found: dict[str, Callable[[], _Memory]] = {"miss": lambda: _Memory(self.max_size)}
+        found: dict[str, Callable[[], _Memory]] = {"miss": _Memory}
         if self.ttl > 0:
             found["fresh"] = lambda: _Prepared(Entry(_CACHED, 0.0, self.ttl))
-        if self.stale_if_error > 0:
+        if self.stale_if_error > 0 and self.ttl < float("inf"):
             found["stale"] = lambda: _Prepared(Entry(_CACHED, -self.ttl, 0.0))
         return found
 
@@ -207,13 +222,25 @@ _CACHED = "the stored answer"
 class _Flight:
     """One call that several callers wait for."""
 
-    __slots__ = ("answer", "error", "landed", "traceback")
+    __slots__ = ("answer", "era", "error", "landed", "traceback")
 
-    def __init__(self) -> None:
+    def __init__(self, era: int) -> None:
+        self.era = era
         self.landed = Signal()
         self.answer: Entry | None = None
         self.error: Exception | None = None
         self.traceback: Any = None
+
+
+_led: ContextVar[tuple[_Flight, ...]] = ContextVar("failwell_led_flights", default=())
+"""The calls that this context makes for others: inside of one, waiting for it would be waiting for oneself."""
+
+
+def _shared(answer: Entry, rt: Runtime) -> Any:
+    """The answer that somebody else got."""
+    if answer.degraded:
+        rt.degraded()
+    return answer.value
 
 
 class _Memory:
@@ -223,33 +250,52 @@ class _Memory:
     algorithm): the oldest entry goes, unless it was used since; then it counts as new.
     """
 
-    def __init__(self, max_size: int) -> None:
-        self.max_size = max_size
+    def __init__(self) -> None:
         self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
+        self.era = 0  # goes up when something is forgotten: what was asked before must not be kept after
         self._flights: dict[Hashable, _Flight] = {}
         self._lock = threading.Lock()
 
-    def set(self, key: Hashable, entry: Entry) -> None:
+    def set(self, key: Hashable, flight: _Flight, max_size: int) -> bool:
+        """Keep what a flight brought, if nothing was forgotten since it left."""
         with self._lock:
+            if flight.answer is None or flight.era != self.era:
+                return False
             self.entries.pop(key, None)
-            while len(self.entries) >= self.max_size:
+            while len(self.entries) >= max_size:
                 oldest, old = self.entries.popitem(last=False)
                 if old.used:
                     old.used = False
                     self.entries[oldest] = old
-            self.entries[key] = entry
+            self.entries[key] = flight.answer
+            return True
 
     def join(self, key: Hashable) -> tuple[_Flight, bool]:
         """The call that is under way for a key, and whether the caller is the one to make it."""
         with self._lock:
             flight = self._flights.get(key)
-            if flight is not None:
-                return flight, False
-            self._flights[key] = flight = _Flight()
-            return flight, True
+            if flight is None:
+                self._flights[key] = flight = _Flight(self.era)
+                return flight, True
+            return (_Flight(self.era), True) if flight in _led.get() else (flight, False)
 
-    def leave(self, key: Hashable, flight: _Flight) -> None:
-        """The call is over, one way or the other."""
+    @contextmanager
+    def under_way(self, key: Hashable, flight: _Flight, rt: Any) -> Generator[None]:
+        """While a call is made for all who wait: whatever becomes of it, they wait no longer than its caller does."""
+        led = _led.set((*_led.get(), flight))
+        leave = functools.partial(self._leave, key, flight)
+        lease = rt.lease()
+        if lease is not None:  # in a thread that may be abandoned
+            lease.ended.add(flight, leave)
+        try:
+            yield
+        finally:
+            _led.reset(led)
+            if lease is not None:
+                lease.ended.discard(flight)
+            leave()
+
+    def _leave(self, key: Hashable, flight: _Flight) -> None:
         with self._lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]
@@ -257,49 +303,60 @@ class _Memory:
 
     def clear(self) -> None:
         with self._lock:
+            self.era += 1
             self.entries.clear()
+            self._flights.clear()
 
     def discard(self, key: Hashable) -> None:
         with self._lock:
+            self.era += 1
             self.entries.pop(key, None)
+            self._flights.pop(key, None)
 
 
 class _Prepared(_Memory):
     """A memory that holds one answer for whatever is asked, to explore with."""
 
     def __init__(self, entry: Entry) -> None:
-        super().__init__(1)
+        super().__init__()
         self.entries = _Any({"any": entry})
 
-    def set(self, key: Hashable, entry: Entry) -> None:
-        self.entries["any"] = entry
+    def set(self, key: Hashable, flight: _Flight, max_size: int) -> bool:
+        return super().set("any", flight, max_size)
 
 
 class _Any(OrderedDict[Hashable, Entry]):
     """Has one value, under every key."""
 
     def get(self, key: Hashable, default: Any = None) -> Any:
-        return self["any"]
+        return super().get("any", default)
+
+
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def _typed_key(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
     """The function and its arguments with their types, so that 1, 1.0 and True differ."""
-    if len(args) == 1 and not kwargs and type(args[0]) not in _NESTED:
-        return function, args, type(args[0])  # the usual case, at half the price
+    if len(args) == 1 and not kwargs:
+        kind = type(args[0])
+        if kind in _PLAIN:
+            return function, kind, args[0]  # the usual case, at half the price
     kinds = tuple(map(type, args))
-    if kwargs or not _NESTED.isdisjoint(kinds):
-        named = tuple((name, _typed(kwargs[name])) for name in sorted(kwargs))
-        return function, tuple(map(_typed, args)), named
-    return function, args, kinds
-
-
-_NESTED = frozenset({tuple, frozenset})
+    if not kwargs and _PLAIN.issuperset(kinds):
+        return function, args, kinds
+    named = tuple((name, _typed(kwargs[name])) for name in sorted(kwargs))
+    return function, tuple(map(_typed, args)), named
 
 
 def _typed(value: Any) -> Hashable:
-    if type(value) is tuple or type(value) is frozenset:
-        return type(value), type(value)(map(_typed, value))
+    """A value with its type; of what may hold other values, these with theirs."""
+    for holder in _HOLDERS:
+        if isinstance(value, holder):
+            return type(value), holder(map(_typed, value))
     return type(value), value
+
+
+_HOLDERS: tuple[Any, ...] = (tuple, frozenset)
 
 
 def _not_hashable(operation: str, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any) -> TypeError:
