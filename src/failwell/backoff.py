@@ -47,7 +47,9 @@ class Backoff:
             attempt: The number of the attempt that failed.
             previous: The wait before it, for strategies that build on that.
         """
-        base = max(0.0, min(self.base(attempt), self.max))
+        base = self.base(attempt)
+        if not 0.0 <= base <= self.max:
+            base = max(0.0, min(base, self.max))
         if self.jitter == "none":
             return base, base
         if self.jitter == "full":

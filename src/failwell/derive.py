@@ -218,13 +218,17 @@ class _Specialise(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> Any:
         """Ask whether anybody listens before the fields of an event are even computed."""
         self.generic_visit(node)
-        value = node.value
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "emit":
-            owner = value.func.value
-            if isinstance(owner, ast.Name) and owner.id == self.rt:
-                active = _at(value, ast.Attribute(ast.Name("_bus", ast.Load()), "active", ast.Load()))
-                return ast.copy_location(ast.If(active, [node], []), node)
-        return node
+        value = node.value.value if isinstance(node.value, ast.Await) else node.value
+        if not (isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute)):
+            return node
+        owner, told = value.func.value, value.func.attr
+        if not (isinstance(owner, ast.Name) and owner.id == self.rt and told in ("emit", "announce")):
+            return node
+        heard: ast.expr = ast.Attribute(ast.Name("_bus", ast.Load()), "active", ast.Load())
+        if told == "announce":
+            asked = ast.Compare(copy.deepcopy(value.args[0]), [ast.IsNot()], [ast.Constant(None)])
+            heard = ast.BoolOp(ast.Or(), [asked, heard])
+        return ast.copy_location(ast.If(_at(value, heard), [node], []), node)
 
     def visit_Call(self, node: ast.Call) -> Any:
         if not (isinstance(node.func, ast.Name) and node.func.id == self.call):

@@ -296,6 +296,7 @@ def register(*, transient: Iterable[type[BaseException]] = (), permanent: Iterab
                 raise TypeError(f"register({kind}=...) takes exception types, got {error_type!r}")
             found[error_type] = kind
     _registered.update(found)
+    _nearest.cache_clear()
 
 
 def classify(error: BaseException) -> Kind:
@@ -306,21 +307,23 @@ def classify(error: BaseException) -> Kind:
     Args:
         error: The error to look at.
     """
-    for error_type in type(error).__mro__:
-        kind = (
-            _registered.get(error_type)
-            or _OURS.get(error_type)
-            or _known.get(f"{error_type.__module__}.{error_type.__qualname__}")
-        )
+    error_type: Any = type(error)
+    kind = _nearest(error_type)
+    return _asked(kind, error) if callable(kind) else kind
+
+
+@functools.lru_cache(maxsize=1024)
+def _nearest(error_type: type[BaseException]) -> Kind | Callable[[Any], Kind]:
+    """The entry of the nearest class that was registered or is known."""
+    for one in error_type.__mro__:
+        kind = _registered.get(one) or _OURS.get(one) or _known.get(f"{one.__module__}.{one.__qualname__}")
         if kind is not None:
-            return _asked(kind, error)
+            return kind
     return "unknown"
 
 
-def _asked(kind: Kind | Callable[[Any], Kind], error: BaseException) -> Kind:
+def _asked(kind: Callable[[Any], Kind], error: BaseException) -> Kind:
     """What the entry of the nearest class says; an error too odd to be asked is unknown."""
-    if not callable(kind):
-        return kind
     try:
         return kind(error)
     except Exception:
@@ -335,7 +338,7 @@ def transient(error: BaseException) -> bool:
     return classify(error) == "transient"
 
 
-def retry_after(error: BaseException, *, now: Callable[[], float]) -> float | None:
+def retry_after(error: BaseException, now: Callable[[], float]) -> float | None:
     """The seconds after which an error asks to be tried again, if it says so.
 
     Looked for in the error's ``retry_after`` attribute (seconds or a `timedelta`), then in a ``Retry-After``
@@ -347,17 +350,23 @@ def retry_after(error: BaseException, *, now: Callable[[], float]) -> float | No
     """
     try:
         said = _what_it_says(error)
-        seconds = None if said is None else _in_seconds(said, now)
+        if said is None:
+            return None
+        seconds = _in_seconds(said, now)
     except Exception:  # whatever an odd error answers, it must not hide the error itself
         return None
-    return seconds if seconds is not None and 0 <= seconds < float("inf") else None
+    return seconds if 0 <= seconds < float("inf") else None
 
 
 def _what_it_says(error: Any) -> Any:
     said = getattr(error, "retry_after", None)
     if said is not None:
         return said
-    headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
+    response = getattr(error, "response", None)
+    headers = getattr(response, "headers", None) if response is not None else None
+    headers = headers or getattr(error, "headers", None)
+    if headers is None:
+        return None
     get: Any = getattr(headers, "get", None)
     return (get("Retry-After") or get("retry-after")) if callable(get) else None
 

@@ -49,7 +49,12 @@ def matching(name: str, on: Any) -> Matches:
         for one in types:
             if not _is_error_type(one):
                 raise TypeError(f"{name} must hold exception types, got {one!r}")
-        return lambda error: isinstance(_unpacked(error), types) and not isinstance(error, UnexpectedAwaitable)
+        # Most types can match neither of the two errors that need a second look, so most calls need not pay for it.
+        if any(issubclass(one, StopIteration) or issubclass(StopIteration, one) for one in types) or issubclass(
+            UnexpectedAwaitable, types
+        ):
+            return lambda error: isinstance(_unpacked(error), types) and not isinstance(error, UnexpectedAwaitable)
+        return lambda error: isinstance(error, types)
     if not callable(on) or inspect.isclass(on):
         raise TypeError(f"{name} must be an exception type, a tuple of them or a predicate, got {on!r}")
     if is_async(on):

@@ -204,6 +204,9 @@ class Signal:
             self._wakers.pop(key, None)
 
 
+_FOR_EVER = float("inf")
+
+
 class _Here:
     """The answers that are the same for every runtime."""
 
@@ -223,7 +226,7 @@ class _Here:
 
     def time_left(self) -> float:
         until = deadline.get()
-        return float("inf") if until is None else until - self.now()
+        return _FOR_EVER if until is None else until - self.now()
 
     def between(self, low: float, high: float) -> float:
         return low if low == high else low + (high - low) * random.random()
@@ -295,6 +298,15 @@ def name_of(fn: Any) -> str:
 # --- on an event loop ----------------------------------------------------------------------------
 
 
+@types.coroutine
+def _one_turn() -> Generator[None, None, None]:
+    yield
+
+
+async def _settled(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
 class AsyncRuntime(_Here):
     """The runtime of async calls, on asyncio."""
 
@@ -316,18 +328,23 @@ class AsyncRuntime(_Here):
             except Exception:
                 _callback_failed(callback)
 
-    async def sleep(self, seconds: float) -> None:
-        lease = self.lease()
-        if lease is None:
-            await asyncio.sleep(seconds)
-        else:  # a loop of its own in a worker thread that may be abandoned
-            await self.wait(lease.ended, seconds)
-            self.lease()
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        if _lease.get() is not None:  # a loop of its own in a worker thread that may be abandoned
+            return self._sleep_while_wanted(seconds)
+        return asyncio.sleep(seconds) if seconds > 0 else _one_turn()
 
-    async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+    async def _sleep_while_wanted(self, seconds: float) -> None:
+        lease = self.lease()
+        assert lease is not None
+        await self.wait(lease.ended, seconds)
         self.lease()
-        result = fn(*args, **(kwargs or {}))
-        return await result if inspect.isawaitable(result) else result
+
+    def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        if _lease.get() is not None:
+            self.lease()
+        result = fn(*args, **kwargs) if kwargs else fn(*args)
+        # A coroutine is what the caller awaits anyhow; another one around it would cost as much as all the rest.
+        return result if isinstance(result, types.CoroutineType) else _settled(result)
 
     async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
         answer: Any = fn(*args)
@@ -519,7 +536,7 @@ class BlockingRuntime(_Here):
         failure: list[BaseException] = []
         contexts: list[Context] = []
 
-        def work() -> None:
+        def work() -> bool:
             _lease.set(lease)
             try:
                 result.append(call())
@@ -528,6 +545,7 @@ class BlockingRuntime(_Here):
             finally:
                 contexts.append(copy_context())
                 finished.set()
+            return not lease.ended.is_set
 
         virtual.start_thread(work)
         done = False

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import os
 import pickle
 import subprocess
 import sys
@@ -211,12 +210,14 @@ def test_reasons_of_giving_up_have_names() -> None:
     }
 
 
-def test_importing_failwell_adds_little_to_asyncio() -> None:
+def test_importing_failwell_loads_little_more_than_asyncio() -> None:
+    """The time is in the benchmark; here stands what would spoil it."""
     script = (
-        "import asyncio, time; start = time.process_time(); import failwell; "
-        "print((time.process_time() - start) * 1000)"
+        "import asyncio, sys; before = set(sys.modules); import failwell; "
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
-    compiled = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    run = [sys.executable, "-c", script]
-    took = [float(subprocess.run(run, env=compiled, capture_output=True, check=True).stdout) for _ in range(4)]
-    assert min(took) < 15, "the aim is 10 ms on a quiet machine; see the benchmark"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout.split()
+    assert not set(loaded) & {"click", "dataclasses", "email", "graphviz", "http", "httpx", "json", "rich", "urllib"}
+    script = "import sys, failwell; print('failwell.flow' in sys.modules)"
+    flow = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert flow.stdout.strip() == "False"

@@ -55,13 +55,15 @@ class Fallback(Policy):
             if not self._handles(first):
                 raise
             error, order = first, 0
+            args = kwargs = None
             try:
                 while True:
                     alternative, name, arguments = self._asked[order]
                     order += 1
                     rt.emit(FellBack, name, order, error)
                     try:
-                        answer = await rt.invoke(alternative, *arguments(call, error), name)
+                        args, kwargs = arguments(call.args, call.kwargs, error)
+                        answer = await rt.invoke(alternative, args, kwargs, name)
                     except Exception as failed:
                         _attach(failed, error)
                         if order == len(self._asked) or not self._handles(failed):
@@ -71,7 +73,7 @@ class Fallback(Policy):
                         rt.degraded()
                         return answer
             finally:
-                del error  # a frame and its own traceback would keep each other alive
+                del error, args, kwargs  # a frame and its own traceback would keep each other alive
 
     @staticmethod
     def value(value: Any) -> Callable[..., Any]:
@@ -137,7 +139,7 @@ def _filled(url: str, args: Any, kwargs: Any) -> str:
     return Quoting().vformat(url, args, kwargs)
 
 
-Arguments: TypeAlias = Callable[[Call, Exception], tuple[Any, Any]]
+Arguments: TypeAlias = Callable[[Any, Any, Exception], tuple[Any, Any]]
 
 
 def _arguments_of(alternative: Callable[..., Any]) -> Arguments:
@@ -154,19 +156,19 @@ def _arguments_of(alternative: Callable[..., Any]) -> Arguments:
     return _error_by_name if error.kind is error.KEYWORD_ONLY else _error_alone
 
 
-def _as_it_was(call: Call, error: Exception) -> tuple[Any, Any]:
-    return call.args, call.kwargs
+def _as_it_was(args: Any, kwargs: Any, error: Exception) -> tuple[Any, Any]:
+    return args, kwargs
 
 
-def _with_error(call: Call, error: Exception) -> tuple[Any, Any]:
-    return call.args, {"error": error, **call.kwargs}
+def _with_error(args: Any, kwargs: Any, error: Exception) -> tuple[Any, Any]:
+    return args, {"error": error, **kwargs}
 
 
-def _error_alone(call: Call, error: Exception) -> tuple[Any, Any]:
+def _error_alone(args: Any, kwargs: Any, error: Exception) -> tuple[Any, Any]:
     return (error,), None
 
 
-def _error_by_name(call: Call, error: Exception) -> tuple[Any, Any]:
+def _error_by_name(args: Any, kwargs: Any, error: Exception) -> tuple[Any, Any]:
     return (), {"error": error}
 
 

@@ -115,13 +115,17 @@ class Retry(Policy):
                     if not self._worth_it(error):
                         raise
                     failure = error
-                    traceback = _of_this_attempt(error, traceback)
+                    if traceback is not None:
+                        _cut(error, traceback)
+                    traceback = error.__traceback__
                 else:
                     rejected = await rt.decide("retry this result", (False, True), self.retry_result, result)
                     if not rejected:
                         return _passed_on(result, is_degraded, rt)
                 elapsed = rt.now() - started
-                left = min(float("inf") if self.max_elapsed is None else self.max_elapsed - elapsed, rt.time_left())
+                left = rt.time_left()
+                if self.max_elapsed is not None:
+                    left = min(left, self.max_elapsed - elapsed)
                 reason = self._reason_to_stop(attempt, 0.0 if last else left)
                 if not reason and self.budget is not None:
                     affordable = await rt.decide("retry budget left", (True, False), self.budget.withdraw)
@@ -150,7 +154,7 @@ class Retry(Policy):
     ) -> tuple[float, float]:
         """The range of the next wait: what the server asks for, else what the strategy says."""
         if failure is not None and self.respect_retry_after:
-            asked = retry_after(failure, now=rt.wall_time)
+            asked = retry_after(failure, rt.wall_time)
             if asked is not None:
                 return asked, asked
         return self.backoff.bounds(attempt, waited)
@@ -196,11 +200,10 @@ def _annotated(error: Exception, attempts: int, elapsed: float, reason: str) -> 
     return error.with_traceback(caught.tb_next if caught is not None else None)
 
 
-def _of_this_attempt(error: Exception, before: TracebackType | None) -> TracebackType | None:
+def _cut(error: Exception, before: TracebackType) -> None:
     """Cut what an earlier attempt left in the traceback of an error object that is raised again and again."""
     entry = error.__traceback__
-    while before is not None and entry is not None:
+    while entry is not None:
         if entry.tb_next is before:
             entry.tb_next = None
         entry = entry.tb_next
-    return error.__traceback__
