@@ -344,7 +344,7 @@ class AsyncRuntime(_Here):
             self.lease()
         result = fn(*args, **kwargs) if kwargs else fn(*args)
         # A coroutine is what the caller awaits anyhow; another one around it would cost as much as all the rest.
-        return result if isinstance(result, types.CoroutineType) else _settled(result)
+        return result if inspect.iscoroutine(result) else _settled(result)
 
     async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
         answer: Any = fn(*args)

@@ -92,7 +92,7 @@ def test_search_answers_the_keyboard_and_is_accessible(tab: Tab) -> None:
     found.wait_for()
     assert serious(tab.page) == []
     tab.page.keyboard.press("Enter")
-    tab.page.wait_for_url("**/api/backoff/**")
+    tab.page.wait_for_url("**/patterns/retry/**")
 
 
 DRAWING = """

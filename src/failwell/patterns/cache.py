@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
-from failwell.policy import Policy, protected
+from failwell.policy import Policy, number, protected
 from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of, refuse_awaitable
 
 __all__ = ["Cache", "Entry", "Store"]
@@ -91,12 +91,10 @@ class Cache(Policy):
         degraded: Literal["skip", "store"] = "skip",
     ) -> None:
         for name, value in (("ttl", ttl), ("stale_if_error", stale_if_error)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number of seconds, got {value!r}")
+            number(name, value)
             if not value >= 0:
                 raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}")
-        if isinstance(max_size, bool) or not isinstance(max_size, int):
-            raise TypeError(f"max_size must be a whole number of answers, got {max_size!r}")
+        number("max_size", max_size, whole=True)
         if max_size < 1:
             raise ValueError(f"max_size must be at least 1, got {max_size!r}")
         if key is not None and not callable(key):
@@ -332,16 +330,16 @@ class _Any(OrderedDict[Hashable, Entry]):
         return super().get("any", default)
 
 
-_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+_PLAIN: frozenset[Any] = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def _typed_key(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
     """The function and its arguments with their types, so that 1, 1.0 and True differ."""
     if len(args) == 1 and not kwargs:
-        kind = type(args[0])
+        kind = _type_of(args[0])
         if kind in _PLAIN:
             return function, kind, args[0]  # the usual case, at half the price
-    kinds = tuple(map(type, args))
+    kinds = tuple(map(_type_of, args))
     if not kwargs and _PLAIN.issuperset(kinds):
         return function, args, kinds
     named = tuple((name, _typed(kwargs[name])) for name in sorted(kwargs))
@@ -352,11 +350,12 @@ def _typed(value: Any) -> Hashable:
     """A value with its type; of what may hold other values, these with theirs."""
     for holder in _HOLDERS:
         if isinstance(value, holder):
-            return type(value), holder(map(_typed, value))
-    return type(value), value
+            return _type_of(value), holder(map(_typed, value))
+    return _type_of(value), value
 
 
 _HOLDERS: tuple[Any, ...] = (tuple, frozenset)
+_type_of: Callable[[Any], Hashable] = type
 
 
 def _not_hashable(operation: str, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any) -> TypeError:

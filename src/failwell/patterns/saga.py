@@ -12,13 +12,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from failwell.derive import Call
 from failwell.errors import SagaError, TimeoutExceeded
 from failwell.events import Compensated, Compensating, CompensationFailed, StepCompleted, StepStarted, TimedOut, log
-from failwell.policy import Operation, Policy, is_async
-from failwell.runtime import LATE, Runtime, name_of, refuse_awaitable
+from failwell.policy import Operation, Policy, is_async, number
+from failwell.runtime import LATE, Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Journal", "Running", "Saga", "Step"]
 
@@ -54,14 +54,27 @@ class Step:
             raise TypeError(f"action must be callable, got {action!r}")
         if compensation is not None and not callable(compensation):
             raise TypeError(f"compensation must be callable or None, got {compensation!r}")
-        if retry is not None and not isinstance(retry, Policy):
+        if retry is not None and not isinstance(cast("Any", retry), Policy):
             raise TypeError(f"retry must be a policy such as Retry(), got {retry!r}")
         self.action = action
         self.compensation = compensation
         self.retry = retry
         self.name = name_of(action) if name is None else name
-        self.run_action = action if retry is None else retry(action)
-        self.run_compensation = compensation if retry is None or compensation is None else retry(compensation)
+        self._guarded: dict[tuple[Any, bool], Callable[..., Any]] = {}
+
+    def guarded(self, fn: Callable[..., Any], *, asynchronous: bool) -> Callable[..., Any]:
+        """The action or the compensation under the step's own retry.
+
+        Args:
+            fn: One of the two.
+            asynchronous: Whether the saga is async; then the retry of a plain function waits on the loop as well.
+        """
+        if self.retry is None:
+            return fn
+        if (fn, asynchronous) not in self._guarded:
+            inside = _awaitable(fn) if asynchronous and not is_async(fn) else fn
+            self._guarded[fn, asynchronous] = self.retry(inside)
+        return self._guarded[fn, asynchronous]
 
     def __repr__(self) -> str:
         undo = "nothing to undo" if self.compensation is None else name_of(self.compensation)
@@ -79,7 +92,8 @@ class Saga(Operation):
 
     Args:
         steps: The steps: `Step` objects or pairs of action and compensation.
-        timeout: Seconds for all actions together; when they are over, what was done is undone.
+        timeout: Seconds for all actions together, from the first step on; when they are over, what was done is
+            undone. An async action is cancelled; a plain one is not: the time is looked at before the next step.
         journal: Where to write down what happens.
         on_compensation_start: Called with the `Compensating` event of each step.
         on_compensation_complete: Called with the `Compensated` event of each step.
@@ -101,57 +115,47 @@ class Saga(Operation):
         names = [step.name for step in self.steps]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two steps are named {name!r}: give one of them another name=")
-        if timeout is not None and not 0 < timeout < float("inf"):
-            raise ValueError(f"timeout must be above 0 seconds and finite, got {timeout!r}")
+                raise _named_twice(name)
+        if timeout is not None:
+            number("timeout", timeout)
+            if not 0 < timeout < float("inf"):
+                raise ValueError(f"timeout must be above 0 seconds and finite, got {timeout!r}")
+        if journal is not None and not hasattr(journal, "record"):
+            raise TypeError(f"journal must have record(), got {journal!r}")
+        callbacks = (
+            ("on_compensation_start", on_compensation_start),
+            ("on_compensation_complete", on_compensation_complete),
+        )
+        for name, function in callbacks:
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be callable, got {function!r}")
         self.timeout = timeout
         self.journal = journal
         self.on_compensation_start = on_compensation_start
         self.on_compensation_complete = on_compensation_complete
+        self._is_async = any(is_async(fn) for step in self.steps for fn in (step.action, step.compensation) if fn)
+        self._do = {kind: _Do(self, asynchronous=kind) for kind in (True, False)}
+        self._undo = {kind: _Undo(self, asynchronous=kind) for kind in (True, False)}
         self._running: Running | None = None
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         state: State = call.args[0] if call.args and call.args[0] is not None else {}
-        record = _nowhere if self.journal is None else self.journal.record
-        limit = float("inf") if self.timeout is None else self.timeout
-        started = rt.now()
-        done: list[Step] = []
-        current = ""
-
-        async def forward() -> None:
-            nonlocal current
-            for order, step in enumerate(self.steps, start=1):
-                current = step.name
-                if rt.now() - started >= limit:
-                    rt.emit(TimedOut, limit)
-                    raise TimeoutExceeded(limit, rt.operation)
-                await rt.decide("journal", (None,), record, "started", step.name, state)
-                rt.emit(StepStarted, step.name, order)
-                state[step.name] = await rt.invoke(step.run_action, (state,), None, name_of(step.action))
-                done.append(step)
-                await rt.decide("journal", (None,), record, "completed", step.name, state)
-                rt.emit(StepCompleted, step.name)
-
+        running = Running(self._do[self.is_async], state)
         try:
-            if self.timeout is None or not self.is_async:
-                await forward()  # a plain action cannot be cut: its time is looked at before each step
-            elif await rt.within(limit, forward) is LATE:
-                rt.emit(TimedOut, limit)
-                raise TimeoutExceeded(limit, rt.operation)
+            for step in self.steps:
+                await rt.invoke(running.do, (running, step))
         except GeneratorExit:  # nothing can be awaited any more
             raise
         except BaseException as error:
-            undo = functools.partial(rt.invoke, _Undo(self, asynchronous=self.is_async), (done, state, error))
-            undone, failures = await rt.shielded(undo)
-            if not isinstance(error, Exception):
-                raise
-            raise SagaError(error, undone, failures, step=current, state=state) from error
+            undo = functools.partial(rt.invoke, self._undo[self.is_async], (running, error))
+            running.raise_for(error, await rt.shielded(undo))
+            raise
         return state
 
     @property
     def is_async(self) -> bool:
         """Whether any step is async."""
-        return any(is_async(fn) for step in self.steps for fn in (step.action, step.compensation) if fn is not None)
+        return self._is_async
 
     def __call__(self, state: MutableMapping[str, Any] | None = None) -> Any:
         """Run the saga.
@@ -162,7 +166,7 @@ class Saga(Operation):
         Returns:
             The state; for a saga with an async step a coroutine that gives it.
         """
-        if state is not None and not isinstance(state, MutableMapping):
+        if state is not None and not isinstance(cast("Any", state), MutableMapping):
             raise TypeError(f"state must be a mapping that can be changed, got {state!r}")
         return self._bound(state)
 
@@ -170,39 +174,50 @@ class Saga(Operation):
         return self._enter(asynchronous=True)
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        running, self._running = self._running, None
-        if running is not None and error is not None and not isinstance(error, GeneratorExit):
-            running.raise_for(error, await _Undo(self, asynchronous=True)(running.done, running.state, error))
+        running = self._leave()
+        if error is not None and not isinstance(error, GeneratorExit):
+            running.raise_for(error, await self._undo[True](running, error))
 
     def __enter__(self) -> Running:
         return self._enter(asynchronous=False)
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        running, self._running = self._running, None
-        if running is not None and error is not None:
-            running.raise_for(error, _Undo(self, asynchronous=False)(running.done, running.state, error))
+        running = self._leave()
+        if error is not None:
+            running.raise_for(error, self._undo[False](running, error))
 
     def _enter(self, *, asynchronous: bool) -> Running:
         if self.steps:
             raise TypeError("this saga has its steps already: call it; `with Saga() as saga` takes them one by one")
         if self._running is not None:
             raise RuntimeError("this saga is running already: use a new Saga() for each block")
-        self._running = Running(asynchronous)
+        self._running = Running(self._do[asynchronous], {})
         return self._running
+
+    def _leave(self) -> Running:
+        running, self._running = self._running, None
+        if running is None:
+            raise RuntimeError("this saga is not running: use `with Saga() as saga`")
+        running.is_over = True
+        return running
 
 
 class Running:
-    """A saga whose steps are run one by one.
+    """A saga under way.
 
     Attributes:
         state: What actions and compensations get.
+        done: The steps that were completed.
     """
 
-    def __init__(self, asynchronous: bool) -> None:
-        self.asynchronous = asynchronous
-        self.state: State = {}
+    def __init__(self, do: Callable[[Running, Step], Any], state: State) -> None:
+        self.do = do
+        self.state = state
         self.done: list[Step] = []
-        self.current = ""
+        self.started = 0
+        self.until: float | None = None  # when the time for all actions is over; known from the first step on
+        self.failed: tuple[str, BaseException] | None = None
+        self.is_over = False
 
     def step(
         self,
@@ -221,33 +236,33 @@ class Running:
 
         Returns:
             What the action returned; under ``async with`` a coroutine that gives it.
+
+        Raises:
+            ValueError: If a completed step has the same name.
+            RuntimeError: If the block of this saga is over: nothing would undo the step.
         """
+        if self.is_over:
+            raise RuntimeError("this saga is over: run its steps inside of its block")
         step = Step(action, compensation, retry, name)
         if any(step.name == other.name for other in self.done):
-            raise ValueError(f"two steps are named {step.name!r}: give one of them another name=")
-        self.current = step.name
-        if self.asynchronous:
-            return self._run_async(step)
-        return self._keep(step, refuse_awaitable(action, step.run_action(self.state)))
-
-    async def _run_async(self, step: Step) -> Any:
-        result = step.run_action(self.state)
-        return self._keep(step, await result if inspect.isawaitable(result) else result)
-
-    def _keep(self, step: Step, result: Any) -> Any:
-        self.state[step.name] = result
-        self.done.append(step)
-        self.current = ""
-        return result
+            raise _named_twice(step.name)
+        return self.saga._forward[self.asynchronous](self, step)
 
     def raise_for(self, error: BaseException, way_back: tuple[list[str], dict[str, BaseException]]) -> None:
-        """Say how the way back went; what is no `Exception` goes on by itself."""
-        if isinstance(error, Exception):
-            raise SagaError(error, *way_back, step=self.current, state=self.state) from error
+        """Say how the way back went. What is no failure of a step's goes on by itself.
+
+        Args:
+            error: What ended the saga.
+            way_back: The steps that were undone, and the errors of those that were not.
+        """
+        step, known = self.failed or ("", None)
+        self.failed = None  # a frame and its own traceback would keep each other alive
+        if isinstance(error, Exception) and not isinstance(error, UnexpectedAwaitable):
+            raise SagaError(error, *way_back, step=step if error is known else "", state=self.state) from error
 
 
-class _Undo(Operation):
-    """The way back of a saga: run with the completed steps, the state and the error."""
+class _Way(Operation):
+    """A part of a saga's way, in the saga's name."""
 
     def __init__(self, saga: Saga, *, asynchronous: bool) -> None:
         self.saga = saga
@@ -261,41 +276,104 @@ class _Undo(Operation):
     def is_async(self) -> bool:
         return self.asynchronous
 
-    def __call__(self, done: list[Step], state: State, error: BaseException) -> Any:
-        return self._bound(done, state, error)
+    def __call__(self, running: Running, what: Any) -> Any:
+        return self._bound(running, what)
+
+    @property
+    def record(self) -> Callable[[str, str, Any], object]:
+        return _nowhere if self.saga.journal is None else self.saga.journal.record
+
+
+class _Do(_Way):
+    """One step forward."""
+
+    async def run(self, call: Call, rt: Runtime) -> Any:
+        running, step = call.args
+        state = running.state
+        limit = float("inf") if self.saga.timeout is None else self.saga.timeout
+
+        async def act() -> Any:
+            action = step.guarded(step.action, asynchronous=self.asynchronous)
+            return await rt.invoke(action, (state,), None, name_of(step.action))
+
+        try:
+            await rt.decide("journal", (None,), self.record, "started", step.name, state)
+            now = rt.now()
+            running.until = running.until or now + limit
+            running.started += 1
+            result: Any = LATE
+            if now < running.until:
+                rt.emit(StepStarted, step.name, running.started)
+                if self.asynchronous and self.saga.timeout is not None:
+                    result = await rt.within(running.until - now, act)
+                else:  # a plain action cannot be cut: its time is looked at before the next step
+                    result = await act()
+            if result is LATE:
+                rt.emit(TimedOut, limit)
+                raise TimeoutExceeded(limit, rt.operation)
+            state[step.name] = result
+            running.done.append(step)
+            await rt.decide("journal", (None,), self.record, "completed", step.name, state)
+            rt.emit(StepCompleted, step.name)
+        except BaseException as error:
+            running.failed = step.name, error
+            raise
+        return result
+
+
+class _Undo(_Way):
+    """The way back: every completed step is undone, or at least that is tried."""
 
     async def run(self, call: Call, rt: Runtime) -> tuple[list[str], dict[str, BaseException]]:
-        done, state, cause = call.args
-        saga = self.saga
-        record = _nowhere if saga.journal is None else saga.journal.record
+        running, cause = call.args
+        state = running.state
         undone: list[str] = []
         failures: dict[str, BaseException] = {}
 
         async def note(happened: str, step: Step) -> None:
             try:
-                await rt.decide("journal", (None,), record, happened, step.name, state)
+                await rt.decide("journal", (None,), self.record, happened, step.name, state)
             except Exception:  # a journal that fails must not keep anything from being undone
                 log.exception("the journal of a saga failed at %r", step.name)
 
         async def undo() -> None:
-            for step in reversed(done):
-                if step.run_compensation is None:
+            for step in reversed(running.done):
+                if step.compensation is None:
                     continue
+                compensation = step.guarded(step.compensation, asynchronous=self.asynchronous)
                 await note("compensating", step)
-                await rt.announce(saga.on_compensation_start, Compensating, step.name, cause)
+                await rt.announce(self.saga.on_compensation_start, Compensating, step.name, cause)
                 try:
-                    await rt.invoke(step.run_compensation, (state,), None, name_of(step.compensation))
-                except Exception as failure:
+                    await rt.invoke(compensation, (state,), None, name_of(step.compensation))
+                except GeneratorExit:  # nothing can be awaited any more
+                    raise
+                except BaseException as failure:  # whatever it is, the other steps are still to be undone
                     failures[step.name] = failure
                     rt.emit(CompensationFailed, step.name, failure)
                     await note("failed", step)
                 else:
                     undone.append(step.name)
                     await note("compensated", step)
-                    await rt.announce(saga.on_compensation_complete, Compensated, step.name)
+                    await rt.announce(self.saga.on_compensation_complete, Compensated, step.name)
 
         await rt.shielded(undo)
+        for failure in failures.values():
+            if not isinstance(failure, Exception):
+                raise failure
         return undone, failures
+
+
+def _awaitable(fn: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fn)
+    async def run(state: Any) -> Any:
+        result = fn(state)
+        return await result if inspect.isawaitable(result) else result
+
+    return run
+
+
+def _named_twice(name: str) -> ValueError:
+    return ValueError(f"two steps are named {name!r}: give one of them another name=")
 
 
 def _step(given: Any) -> Step:
