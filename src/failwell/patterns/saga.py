@@ -246,7 +246,7 @@ class Running:
         step = Step(action, compensation, retry, name)
         if any(step.name == other.name for other in self.done):
             raise _named_twice(step.name)
-        return self.saga._forward[self.asynchronous](self, step)
+        return self.do(self, step)
 
     def raise_for(self, error: BaseException, way_back: tuple[list[str], dict[str, BaseException]]) -> None:
         """Say how the way back went. What is no failure of a step's goes on by itself.
