@@ -319,6 +319,17 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 def listening(listener: Listener) -> Generator[None]:
     """Call ``listener`` with the events of this block and of the tasks and threads that it starts.
 
+    ```python
+    from failwell import Fallback, listening
+
+    heard = []
+    with listening(heard.append):
+        print(Fallback(Fallback.value(0)).call(int, "many"))
+        #> 0
+    print([type(event).__name__ for event in heard])
+    #> ['FellBack']
+    ```
+
     What one of these reports after the block has ended is not heard.
 
     Args:

@@ -443,6 +443,22 @@ def run(main: Coroutine[Any, Any, T], *, seed: int = 0) -> T:
 
     Like `asyncio.run`, except that it may be called while another loop is running.
 
+    ```python
+    import asyncio
+    import time
+
+    from failwell import virtual
+
+
+    async def main() -> None:
+        await asyncio.sleep(86_400)
+        print(time.monotonic())
+        #> 86400.0
+
+
+    virtual.run(main())
+    ```
+
     Args:
         main: The coroutine.
         seed: What ``random`` is seeded with, so that every jitter is the same each time.
