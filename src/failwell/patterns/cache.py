@@ -13,7 +13,7 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
@@ -288,7 +288,8 @@ class _Memory:
         try:
             yield
         finally:
-            _led.reset(led)
+            with suppress(ValueError):  # its coroutine was closed from somewhere else
+                _led.reset(led)
             if lease is not None:
                 lease.ended.discard(flight)
             leave()
