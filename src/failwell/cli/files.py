@@ -23,11 +23,15 @@ def check_writable(path: Path) -> None:
         Refused: If its folder is not there or not writable, or a folder has its name.
     """
     folder = path.parent
-    if not folder.is_dir():
-        raise Refused(f"cannot write {path}: there is no folder {folder}, make it first")
-    if path.is_dir():
-        raise Refused(f"cannot write {path}: it is a folder, give a file's name")
-    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
+    try:
+        if not folder.is_dir():
+            raise Refused(f"cannot write {path}: there is no folder {folder}, make it first")
+        if path.is_dir():
+            raise Refused(f"cannot write {path}: it is a folder, give a file's name")
+        target = path if path.exists() and not path.is_file() else folder
+    except OSError as error:  # a folder on the way that cannot be entered, a name that is too long
+        raise Refused(f"cannot write {path}: {(error.strerror or str(error)).lower()}, choose another file") from None
+    if not os.access(target, os.W_OK):
         raise Refused(f"cannot write {path}: permission denied, choose another folder")
 
 
