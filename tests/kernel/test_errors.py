@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import http.client
 import pickle
+import time
 import urllib.error
 from types import SimpleNamespace
 from typing import Any
@@ -135,6 +136,32 @@ def test_the_names_in_the_taxonomy_are_those_of_the_installed_library(library: s
         module, _, name = path.rpartition(".")
         found = getattr(importlib.import_module(module), name)
         assert f"{found.__module__}.{found.__qualname__}" == path
+
+
+def test_exactly_these_http_statuses_pass() -> None:
+    response = {code: stranger("httpx.HTTPStatusError", response=status(code)) for code in range(400, 600)}
+    passing = [code for code, error in response.items() if errors.transient(error)]
+    assert passing == [408, 425, 429, 500, 502, 503, 504]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of the machine cannot be changed here")
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Thu, 01 Jan 1970 01:00:00 GMT", 3600),
+        ("Thu, 01 Jan 1970 01:00:00", 3600),
+        ("Thu, 01 Jan 1970 03:00:00 +0200", 3600),
+    ],
+)
+def test_a_date_means_the_same_in_every_zone(monkeypatch: pytest.MonkeyPatch, date: str, seconds: float) -> None:
+    monkeypatch.setenv("TZ", "XXX+5")
+    time.tzset()
+    try:
+        error = stranger("mine.Busy", response=SimpleNamespace(headers={"retry-after": date}))
+        assert errors.retry_after(error, now=lambda: 0.0) == seconds
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_types_of_the_users_own_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:

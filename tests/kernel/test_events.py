@@ -53,6 +53,9 @@ def test_events_of_different_kinds_are_never_equal() -> None:
     assert (started == other) is False
     assert started != tuple(started)
     assert started == Attempt("Retry", "fetch", 1.0, None, 1)
+    assert (started != Attempt("Retry", "fetch", 1.0, None, 1)) is False
+    assert started != Attempt("Retry", "fetch", 1.0, None, 2)
+    assert started != Attempt("Retry", "fetch", 1.0, None, 0)
 
 
 @pytest.mark.parametrize("values", [{}, {"number": 1, "more": 2}, {"wrong": 1}])
@@ -61,6 +64,8 @@ def test_an_event_takes_exactly_its_fields(values: dict[str, Any]) -> None:
         Attempt("Retry", "fetch", 1.0, None, **values)
     with pytest.raises(TypeError, match="got 6 values"):
         Attempt("Retry", "fetch", 1.0, None, 1, 2)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"got 5 values and \['number'\]"):
+        Attempt("Retry", "fetch", 1.0, None, 1, number=1)  # type: ignore[misc]
 
 
 def test_an_event_of_the_users_own_is_one_like_ours() -> None:
@@ -194,6 +199,10 @@ def test_an_outcome_tells_how_a_call_ended(world: World) -> None:
     twin = pickle.loads(pickle.dumps(good))
     assert (twin.value, twin.events, twin.elapsed) == (good.value, good.events, good.elapsed)
     assert Outcome(1, None).events == ()
+
+
+def test_an_outcome_that_says_nothing_else_took_no_time_and_is_the_real_answer() -> None:
+    assert repr(Outcome(1, None)) == "Outcome(value=1, events=0, elapsed=0, degraded=False)"
 
 
 def test_what_is_no_exception_is_raised_by_outcome_too(world: World) -> None:

@@ -10,9 +10,9 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from failwell import Fallback, Policy, Retry, Stack, Timeout, backoff, virtual
-from failwell.policy import Operation, Pattern, Protected, is_async, matching, protected
-from failwell.runtime import name_of
+from failwell import Cache, Fallback, Policy, Retry, Stack, Timeout, backoff, virtual
+from failwell.policy import Operation, Pattern, Protected, _Stopped, is_async, matching, protected
+from failwell.runtime import UnexpectedAwaitable, name_of
 from tests.kernel.world import World
 
 POLICIES = [Retry(backoff=backoff.Fixed(1)), Fallback(Fallback.value(1)), Timeout(5), Timeout(9) >> Retry()]
@@ -291,6 +291,12 @@ def test_the_live_state_is_made_once_however_many_threads_ask_first(monkeypatch:
     assert policy.live_state() == "made by the other"
 
 
+def test_a_repr_leaves_out_what_equals_its_default() -> None:
+    zero = float("0")
+    assert repr(Cache(1, stale_if_error=zero, max_size=int("1024"))) == "Cache(ttl=1)"
+    assert repr(Cache(1, stale_if_error=2, max_size=1023)) == "Cache(ttl=1, stale_if_error=2, max_size=1023)"
+
+
 def test_replace_knows_positional_parameters() -> None:
     class Odd(Policy):
         def __init__(self, first: int, /, second: int, *more: int, named: int = 0, **rest: int) -> None:
@@ -337,6 +343,15 @@ def test_on_is_normalised_to_a_predicate(on: Any) -> None:
     assert matches(ConnectionError())
     assert not matches(ValueError())
     assert not matching("on", ())(ValueError())
+
+
+def test_on_needs_a_second_look_at_two_errors() -> None:
+    carried = _Stopped(StopIteration(1))
+    for on, matches in ((StopIteration, True), (Exception, True), (OSError, False)):
+        assert bool(matching("on", on)(carried)) is matches, on
+    refused = UnexpectedAwaitable("fetch returned coroutine")
+    for on in (TypeError, Exception, UnexpectedAwaitable, (OSError, TypeError), lambda error: True):
+        assert not matching("on", on)(refused), on
 
 
 # --- operations ---
