@@ -54,6 +54,19 @@ def in_turn(world: World, *steps: Callable[[], Any] | float) -> list[Any]:
 # --- answers ---
 
 
+@pytest.mark.parametrize("stale_on", [errors.transient, ConnectionError, (ConnectionError, OSError)])
+def test_a_stale_answer_stands_in_only_for_the_errors_it_may_hide(world: World, stale_on: Any) -> None:
+    operation = world.operation("old", ConnectionError("reset"), LookupError("no such page"))
+    cached = Cache(0, stale_if_error=60, stale_on=stale_on)(operation)
+    first, hidden, shown = in_turn(world, cached, cached, cached)
+    assert (first, hidden, str(shown)) == ("old", "old", "no such page")
+
+
+def test_what_may_be_hidden_is_checked_when_the_cache_is_made() -> None:
+    with pytest.raises(TypeError, match="stale_on"):
+        Cache(1, stale_on="ConnectionError")  # type: ignore[arg-type]
+
+
 def test_an_answer_is_given_again_until_its_time_is_over(world: World) -> None:
     operation = world.operation("first", "second")
     cached = Cache(10)(operation)

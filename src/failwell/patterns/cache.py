@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
-from failwell.policy import Policy, number, protected
+from failwell.policy import On, Policy, matching, number, protected
 from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of, refuse_awaitable
 
 __all__ = ["Cache", "Entry", "Store"]
@@ -74,6 +74,8 @@ class Cache(Policy):
         single_flight: Whether concurrent callers with one key share one call, and its error.
         store: Where to keep answers instead of in memory. One that fails is done without.
         degraded: Whether answers that an inner layer marked as degraded are stored: ``"skip"`` or ``"store"``.
+        stale_on: Which errors a stale answer may stand in for: a type, a tuple of types or a predicate, such as
+            `failwell.errors.transient` where "not found" is an answer too.
 
     Raises:
         ValueError: If a duration is negative, ``max_size`` is below 1 or ``degraded`` is another word.
@@ -89,6 +91,7 @@ class Cache(Policy):
         single_flight: bool = True,
         store: Store | None = None,
         degraded: Literal["skip", "store"] = "skip",
+        stale_on: On = Exception,
     ) -> None:
         for name, value in (("ttl", ttl), ("stale_if_error", stale_if_error)):
             number(name, value)
@@ -108,6 +111,8 @@ class Cache(Policy):
         self.single_flight = single_flight
         self.store = store
         self.degraded = degraded
+        self.stale_on = stale_on
+        self._may_hide = matching("stale_on", stale_on)
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         memory: _Memory = rt.state
@@ -157,7 +162,7 @@ class Cache(Policy):
                 raise
             except Exception as error:
                 now = clock()
-                if entry is None or now >= entry.fresh_until + self.stale_if_error:
+                if entry is None or now >= entry.fresh_until + self.stale_if_error or not self._may_hide(error):
                     flight.error, flight.traceback = error, error.__traceback__
                     raise
                 rt.emit(StaleServed, now - entry.stored_at, error)
