@@ -40,6 +40,54 @@ def test_clocks_chance_and_what_is_left(world: World) -> None:
     assert do(world, ask) == (2, 2, 3, 3, True)
 
 
+@pytest.mark.parametrize(("drawn", "seconds"), [(0.0, 1.0), (0.25, 1.5), (0.75, 2.5)])
+def test_a_random_wait_is_drawn_evenly(monkeypatch: pytest.MonkeyPatch, drawn: float, seconds: float) -> None:
+    monkeypatch.setattr("random.random", lambda: drawn)
+    assert BlockingRuntime("layer", "operation").between(1, 3) == seconds
+
+
+def test_a_plain_wait_of_nothing_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    for seconds in (0, 0.5, 1):
+        BlockingRuntime("layer", "operation").sleep(seconds)
+    assert slept == [0.5, 1]
+
+
+def test_a_signal_from_another_thread_is_no_timeout() -> None:
+    signal = Signal()
+
+    async def main() -> bool:
+        threading.Timer(0.01, signal.set).start()
+        return await AsyncRuntime("layer", "operation").wait(signal, 60)
+
+    assert asyncio.run(main()) is True
+
+
+def test_a_caller_that_is_interrupted_abandons_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = BlockingRuntime("layer", "operation")
+    interrupted, ended = threading.Event(), threading.Event()
+    starts: list[str] = []
+
+    def call() -> None:
+        assert interrupted.wait(10)
+        try:
+            runtime.invoke(starts.append, ("something new",))
+        finally:
+            ended.set()
+
+    def interrupt(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockingRuntime, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            runtime.within(60, call)
+    interrupted.set()
+    assert ended.wait(10)
+    assert starts == []
+
+
 def test_wait_says_whether_the_signal_came_in_time(world: World) -> None:
     async def ask(rt: Any, call: Any) -> Any:
         signal = Signal()

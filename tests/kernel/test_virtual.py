@@ -65,6 +65,8 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert virtual.run(main(), seed=1) == virtual.run(main(), seed=1) != virtual.run(main(), seed=2)
     with virtual.clock(seed=1):
         assert [random.random() for _ in range(3)] == virtual.run(main(), seed=1)
+    with virtual.clock():
+        assert [random.random() for _ in range(3)] == virtual.run(main()) == virtual.run(main(), seed=0)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=8))
@@ -412,5 +414,18 @@ def test_a_loop_can_be_used_by_itself() -> None:
     try:
         assert loop.run_until_complete(asyncio.sleep(5, "answer")) == "answer"
         assert loop.time() == 5
+    finally:
+        loop.close()
+
+
+def test_a_loop_that_is_woken_before_it_waits_does_not_wait() -> None:
+    loop = VirtualLoop()
+    try:
+        loop._write_to_self()
+        assert loop.select(None) == []
+        loop.call_later(5, print)
+        loop._write_to_self()
+        assert loop.select(5) == []
+        assert loop.time() == 0, "what woke it comes before the timer"
     finally:
         loop.close()
