@@ -159,7 +159,10 @@ def test_a_task_that_fails_at_the_end_is_reported(caplog: pytest.LogCaptureFixtu
 
     left: list[Any] = []
     virtual.run(main())
-    assert "unhandled exception while virtual.run() ended" in caplog.text
+    [reported] = caplog.records
+    assert reported.getMessage().startswith("unhandled exception while virtual.run() ended")
+    assert reported.exc_info
+    assert repr(reported.exc_info[1]) == "KeyError('late')"
 
 
 def test_a_task_that_will_not_end_does_not_keep_the_run_from_ending() -> None:
