@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failwell import Fallback, Retry, Timeout, backoff, errors, listening, virtual
+from failwell import Fallback, Retry, Timeout, backoff, errors, explore, listening, virtual
 from failwell.events import Attempt, GaveUp, Waiting
 from failwell.runtime import deadline
 from tests.kernel.world import World, kinds
@@ -29,6 +29,10 @@ def asking(after: Any, **headers: Any) -> Exception:
     if headers:
         error.response = SimpleNamespace(headers={k.replace("_", "-"): v for k, v in headers.items()})  # type: ignore[attr-defined]
     return error
+
+
+def kinds_of(path: Any) -> list[str]:
+    return [type(event).__name__ for event in path.events if isinstance(event, (Attempt, Waiting, GaveUp))]
 
 
 # --- how often, and how long between ---
@@ -296,6 +300,25 @@ def test_a_predicate_of_results_may_be_async_under_async_calls_only() -> None:
 # --- budget and callbacks ---
 
 
+def test_the_explorer_is_told_what_a_check_of_the_result_and_a_budget_can_answer() -> None:
+    class Purse:
+        def deposit(self) -> None: ...
+        def withdraw(self) -> bool:
+            raise AssertionError("never called while exploring")
+
+    checked = explore(Retry(2, backoff=ONE, retry_result=bool), outcomes=("ok",))
+    assert sorted(kinds_of(path) for path in checked.paths) == [
+        ["Attempt"],
+        ["Attempt", "Waiting", "Attempt"],
+        ["Attempt", "Waiting", "Attempt", "GaveUp"],
+    ]
+    paid = explore(Retry(2, backoff=ONE, budget=Purse()), outcomes=("fail",))
+    assert sorted(kinds_of(path) for path in paid.paths) == [
+        ["Attempt", "GaveUp"],
+        ["Attempt", "Waiting", "Attempt", "GaveUp"],
+    ]
+
+
 class Purse:
     def __init__(self, *answers: bool) -> None:
         self.answers = list(answers)
@@ -388,6 +411,25 @@ def test_an_error_that_cannot_be_changed_is_raised_as_it_is(world: World) -> Non
 
     error = Frozen("no")
     assert world.run(Retry(backoff=ONE), world.operation(error)).error is error
+
+
+def test_the_time_that_was_spent_counts_from_the_start_of_the_call(world: World) -> None:
+    operation = world.operation(ConnectionError)
+    before = Fallback(world.operation(ConnectionError, name="later"), on=ConnectionError)
+    late = Retry(9, backoff=backoff.Fixed(2), max_elapsed=5)
+    outcome = world.run(Retry(2, backoff=backoff.Fixed(100)) >> before >> late, operation)
+    gave_up = [event for event in outcome.events if isinstance(event, GaveUp) and event.attempts > 2]
+    assert [(event.time, event.attempts, event.elapsed) for event in gave_up] == [(5, 4, 5), (110, 4, 5)]
+
+
+@pytest.mark.parametrize("attempts", [2, 5])
+def test_an_error_object_that_is_raised_again_keeps_the_traceback_of_its_last_time(world: World, attempts: int) -> None:
+    def length(attempts: int) -> int:
+        error = world.run(Retry(attempts, backoff=ONE), world.operation(ConnectionError("no"))).error
+        assert error is not None
+        return len(traceback.extract_tb(error.__traceback__))
+
+    assert length(attempts) == length(1)
 
 
 @pytest.mark.parametrize("same_object", [True, False])
@@ -540,6 +582,11 @@ def test_presets_can_be_changed() -> None:
     assert Retry.high_frequency().max_attempts == 2
     assert Retry.critical(max_attempts=7).max_attempts == 7
     assert Retry.batch_item().backoff == backoff.Fixed(0.5)
+    assert [repr(preset()) for preset in (Retry.high_frequency, Retry.critical, Retry.batch_item)] == [
+        "Retry(max_attempts=2, backoff=Exponential(initial=0.1, multiplier=2.0, max=0.1, jitter='full'))",
+        "Retry(max_attempts=5, backoff=Exponential(initial=1.0, multiplier=2.0, max=8.0, jitter='full'))",
+        "Retry(max_attempts=2, backoff=Fixed(delay=0.5))",
+    ]
     for preset in (Retry.high_frequency, Retry.critical, Retry.batch_item):
         assert isinstance(preset(on=KeyError), Retry)
 
