@@ -581,6 +581,35 @@ def test_a_changed_copy_shares_the_answers(world: World) -> None:
     assert len(cache.live_state().entries) == 1
 
 
+def test_a_smaller_copy_makes_room_for_itself(world: World) -> None:
+    operation = world.operation(Fresh)
+    cache = Cache(60)
+    cached, small = cache(operation), cache.replace(max_size=2)(operation)
+    in_turn(world, *[lambda n=n: cached(n) for n in range(5)], lambda: small(9))
+    assert len(cache.live_state().entries) == 2
+    in_turn(world, lambda: small(4), lambda: small(9))
+    assert len(operation.log.calls) == 6
+
+
+def test_the_age_of_an_answer_counts_from_when_it_was_stored(world: World) -> None:
+    ages: list[tuple[str, float]] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, (CacheHit, StaleServed)):
+            ages.append((type(event).__name__, event.age))
+
+    cached = Cache(5, stale_if_error=60)(world.operation("answer", ConnectionError))
+    with listening(hear):
+        in_turn(world, 100, lambda: cached(), 3, lambda: cached(), 4, lambda: cached())
+    assert ages == [("CacheHit", 3), ("StaleServed", 7)]
+
+
+def test_a_stale_answer_to_explore_with_is_as_old_as_its_time_to_live() -> None:
+    stale = Cache(5, stale_if_error=60).situations()["stale"]().entries.get("whatever")
+    assert stale is not None
+    assert (stale.stored_at, stale.fresh_until) == (-5, 0)
+
+
 # --- forgetting ---
 
 

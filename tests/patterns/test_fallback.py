@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import http.server
+import inspect
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from failwell import Fallback, Retry, Timeout, backoff, errors
+from failwell import Fallback, Retry, Timeout, backoff, errors, explore
 from failwell.events import FellBack
+from failwell.runtime import name_of
 from tests.kernel.world import World, kinds
 
 ONE = backoff.Fixed(1.0)
@@ -195,6 +197,20 @@ def test_an_alternative_may_itself_be_protected(world: World) -> None:
     hopeless = Retry(2, backoff=ONE)(world.operation(ConnectionError("no")))
     outcome = world.run(Fallback(hopeless, Fallback.value("last")), world.operation(OSError))
     assert outcome.unwrap() == "last"
+
+
+def test_an_alternative_whose_signature_cannot_be_read_is_called_as_the_operation_was(world: World) -> None:
+    for nonsense in (3, inspect.Signature.empty):
+        alternative = world.operation("poor")
+        alternative.__signature__ = nonsense
+        assert world.run(Fallback(alternative), world.operation(OSError), 1, key=2).value == "poor"
+        assert alternative.log.calls == [((1,), {"key": 2})]
+
+
+def test_a_value_never_fails_and_its_name_is_short() -> None:
+    paths = map(str, explore(Fallback(Fallback.value(1)), outcomes=("ok", "fail")).paths)
+    assert ["degraded" in path for path in paths] == [False, True]
+    assert len(name_of(Fallback.value("x" * 100))) == 40
 
 
 def test_an_async_call_accepts_plain_alternatives() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from contextvars import ContextVar
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,7 @@ def test_a_default_answers_instead_and_counts_as_degraded(world: World) -> None:
     assert kinds(outcome) == ["TimedOut"]
     assert world.run(Timeout(3, default=None), world.operation("real")).degraded is False
     assert world.run(Timeout(3, default="raise"), world.operation(Hang)).value == "raise"
+    assert world.run(Timeout(3, default=ANY), world.operation(Hang)).value is ANY, "it equals everything"
 
 
 @pytest.mark.parametrize("error", [TimeoutError("own"), errors.TimeoutExceeded(9), ValueError("own")])
