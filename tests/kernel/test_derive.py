@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from failwell import Fallback, Policy, Retry, Timeout, backoff, virtual
-from failwell.derive import derive
+from failwell.derive import _same, derive
 from failwell.patterns import fallback, retry, timeout
 from tests.kernel.world import World
 
@@ -353,6 +353,54 @@ def test_a_file_that_was_changed_after_the_import_is_noticed(tmp_path: Path, old
     assert not is_derived(module.Mine)
     both(module.Mine(), "answer")
     assert module.Mine().call(lambda: "a") == ("a", 2)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("async def run(): return a", "async def run(): return b"),
+        ("async def run(): a = 1", "async def run(): b = 1"),
+        ("async def run(): return 1", "async def run(): return 2"),
+        ("async def run(): return 1", "async def run(): return 1.0"),
+        ("async def run(): return lambda: a", "async def run(): return lambda: b"),
+        ("async def run(): pass", "async def run(): 'documented'"),
+    ],
+)
+def test_texts_that_differ_in_a_name_or_a_constant_are_not_the_same(texts: tuple[str, str]) -> None:
+    one, other = (compile(text, "file", "exec").co_consts[0] for text in texts)
+    assert _same(one, one)
+    assert not _same(one, other)
+    assert not _same(other, one)
+
+
+@pytest.mark.parametrize("told", ["rt.emit(Attempt, self.number())", "await rt.announce(None, Attempt, self.number())"])
+def test_the_fields_of_an_event_are_only_computed_when_somebody_listens(tmp_path: Path, told: str) -> None:
+    path = tmp_path / "tells.py"
+    text = """
+        from failwell import Policy
+        from failwell.events import Attempt
+
+        class Tells(Policy):
+            numbers = 0
+
+            def number(self):
+                self.numbers += 1
+                return self.numbers
+
+            async def run(self, call, rt):
+                TOLD
+                return await call()
+    """
+    path.write_text(textwrap.dedent(text).replace("TOLD", told))
+    spec = importlib.util.spec_from_file_location("tells", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    policy = module.Tells()
+    policy.call(time.time)
+    assert policy.numbers == 0
+    assert [event.number for event in policy.outcome(time.time).events] == [1]
 
 
 def test_a_file_that_is_gone_is_noticed(tmp_path: Path) -> None:

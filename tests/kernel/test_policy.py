@@ -10,7 +10,8 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from failwell import Cache, Fallback, Policy, Retry, Stack, Timeout, backoff, virtual
+import failwell
+from failwell import Cache, Fallback, Policy, Retry, Stack, Timeout, backoff, errors, virtual
 from failwell.policy import Operation, Pattern, Protected, _Stopped, is_async, matching, protected
 from failwell.runtime import UnexpectedAwaitable, name_of
 from tests.kernel.world import World
@@ -289,6 +290,14 @@ def test_the_live_state_is_made_once_however_many_threads_ask_first(monkeypatch:
     monkeypatch.setattr(policy, "situations", lambda: {"new": lambda: "made by this one"})
     monkeypatch.setattr(Pattern, "_live_lock", Taken())
     assert policy.live_state() == "made by the other"
+
+
+def test_every_parameter_of_a_public_name_can_be_given_by_name() -> None:
+    public = [getattr(module, name) for module in (failwell, backoff, errors, virtual) for name in module.__all__]
+    for one in filter(inspect.isroutine, [*public, *(kind.__init__ for kind in public if inspect.isclass(kind))]):
+        if isinstance(one, types.FunctionType):
+            kinds = {parameter.kind for name, parameter in inspect.signature(one).parameters.items() if name != "self"}
+            assert inspect.Parameter.POSITIONAL_ONLY not in kinds, one
 
 
 def test_a_repr_leaves_out_what_equals_its_default() -> None:
