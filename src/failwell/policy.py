@@ -535,12 +535,19 @@ class _Driven:
 
         def request(*args: Any, **kwargs: Any) -> Any:
             if name in TAKES_CALL:
-                args = tuple(_plain(one) if callable(one) else one for one in args)
-                kwargs = {key: _plain(one) if callable(one) else one for key, one in kwargs.items()}
+                args = tuple(map(_plainly, args))
+                kwargs = {key: _plainly(one) for key, one in kwargs.items()}
             ask = functools.partial(found, *_unpacked(args), **_unpacked(kwargs))
             return _Asked(ask) if name in _AWAITED else ask()
 
         return request
+
+
+def _plainly(given: Any) -> Any:
+    """An argument of a request that takes something to call, or several such."""
+    if isinstance(given, (list, tuple)):
+        return tuple(map(_plainly, cast("Sequence[Any]", given)))
+    return _plain(given) if callable(given) else given
 
 
 def _plain(fn: Callable[[], Any]) -> Callable[[], Any]:

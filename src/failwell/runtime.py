@@ -111,12 +111,41 @@ class Runtime(Protocol):
         """*Awaited.* Call an operation of the user's: an alternative, a step, a compensation."""
         ...
 
+    async def in_thread(
+        self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
+    ) -> Any:
+        """*Awaited.* Call a plain function of the user's that blocks, such as an old driver.
+
+        Under an async call it runs in a thread of its own, so that the loop stays free; a caller that is
+        cancelled goes at once and leaves that thread behind, where nothing new starts. Under a plain call
+        it runs in place: the caller's own thread is there to be blocked. Either way it sees the caller's
+        context variables, and what it sets in them stays set.
+        """
+        ...
+
     async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
         """*Awaited.* Ask a function of the user's for one of ``options`` (a predicate: True or False)."""
         ...
 
     async def within(self, seconds: float, call: Callable[[], Any]) -> Any:
         """*Awaited.* Run a call; `LATE` if it is not done after ``seconds``."""
+        ...
+
+    async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
+        """*Awaited.* Run calls that overlap; the first answer wins.
+
+        The first call starts at once, each further one when ``delay`` seconds have passed without an answer,
+        or earlier if all that were started have failed. The rest is cancelled and waited for (async) or
+        left behind in its threads, where nothing new starts (plain). Only the call that wins counts:
+        the context variables that it set stay set, and only its answer can be marked as degraded.
+
+        If all fail, the error of the first call is raised as it is. The errors of the others are in its
+        attribute ``also_failed``, in the order of their calls, and one note names them: they are neither
+        its cause nor its context. What is no ``Exception`` ends everything at once.
+
+        Raises:
+            ValueError: If there are no calls.
+        """
         ...
 
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
@@ -139,8 +168,11 @@ class Runtime(Protocol):
         ...
 
 
-TAKES_CALL: Final = frozenset({"within", "shielded", "graded", "tentative"})
-"""The methods whose last argument is something to call: ``call`` itself, a lambda, a function made in ``run``."""
+TAKES_CALL: Final = frozenset({"within", "first", "shielded", "graded", "tentative"})
+"""The methods that are given something to call: ``call`` itself, a lambda, a function made in ``run``.
+
+It is their last argument, except for `Runtime.first`, whose first one is a list or a tuple of such.
+"""
 
 
 # --- what both worlds share ----------------------------------------------------------------------
@@ -276,6 +308,92 @@ class _Lease:
 _lease: ContextVar[_Lease | None] = ContextVar("failwell_lease", default=None)
 
 
+class _Errand:
+    """A call in a thread of its own, under a lease that ends when nobody waits for it any more."""
+
+    __slots__ = ("answer", "call", "context", "error", "is_done", "lease", "tell")
+
+    answer: Any
+
+    def __init__(self, outer: _Lease | None, call: Callable[[], Any], tell: Callable[[], None]) -> None:
+        self.lease = _Lease(outer)
+        self.call = call
+        self.tell = tell
+        self.error: BaseException | None = None
+        self.is_done = False
+        virtual.start_thread(self.work)
+
+    def work(self) -> bool:
+        """What the thread does; whether it may be used again."""
+        _lease.set(self.lease)
+        try:
+            self.answer = self.call()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.context = copy_context()
+            self.is_done = True
+            self.tell()
+        return not self.lease.ended.is_set
+
+    def leave(self, done: bool) -> None:
+        """Nobody waits any more: where it is not done by now, nothing new may start."""
+        self.lease.settle()
+        if not done:
+            self.lease.ended.set()
+
+    def result(self) -> Any:
+        """What came of it, as if it had run in this thread."""
+        _take_over(self.context)
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # the frame of `work` must not keep the traceback alive
+        return self.answer
+
+
+_MISSING: Any = object()
+
+
+def _take_over(context: Context) -> None:
+    """Keep what work elsewhere set in its context, as a call in the caller's own would."""
+    for variable, value in context.items():
+        if variable is not _lease and variable.get(_MISSING) is not value:
+            variable.set(value)
+
+
+def _decides(error: BaseException | None) -> bool:
+    """Whether a call that ended so settles `Runtime.first`: with an answer, or with what is no failure of it."""
+    return not isinstance(error, Exception) or isinstance(error, UnexpectedAwaitable)
+
+
+def _with_others(errors: Sequence[BaseException]) -> BaseException:
+    """The first of several errors, which now knows of the others."""
+    error, *others = errors
+    others = [other for other in others if other is not error]
+    known: Any = error
+    with suppress(Exception):  # an error that cannot be changed stays as it is
+        known.also_failed = tuple(others)
+        notes = [note for note in getattr(error, "__notes__", ()) if not str(note).startswith(_ALSO_FAILED)]
+        told = [_ALSO_FAILED + "; ".join(map(_told, others))] if others else []
+        if notes or told or hasattr(error, "__notes__"):
+            error.__notes__ = notes + told
+    return error
+
+
+_ALSO_FAILED = "also failed: "
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _refuse_none(calls: Sequence[Any]) -> None:
+    if not calls:
+        raise ValueError("first() needs at least one call, got none")
+
+
 def _callback_failed(callback: object) -> None:
     log.exception("a failwell callback failed: %s", name_of(callback))
 
@@ -369,6 +487,54 @@ class AsyncRuntime(_Here):
         limited = cast("Generator[Any, Any, Any]", _until(loop, due, work, waits_for))
         return (yield from limited)
 
+    async def in_thread(
+        self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
+    ) -> Any:
+        finished = Signal()
+        errand = _Errand(self.lease(), functools.partial(_called_plainly, fn, args, kwargs), finished.set)
+        done = False
+        try:
+            done = await self.wait(finished)
+        finally:
+            errand.leave(done)
+        return errand.result()
+
+    async def first(self, calls: Sequence[Callable[[], Awaitable[Any]]], delay: float) -> Any:
+        _refuse_none(calls)
+        loop = asyncio.get_running_loop()
+        trials: list[asyncio.Task[tuple[Any, bool]]] = []
+        contexts: list[Context] = []
+        winner: int | None = None
+        try:
+            for call in calls:
+                self.lease()
+                contexts.append(copy_context())
+                trials.append(loop.create_task(self.tentative(call), context=contexts[-1]))
+                winner = await _winner(loop, trials, _FOR_EVER if len(trials) == len(calls) else delay)
+                if winner is not None:
+                    break
+        except GeneratorExit:  # closed from outside: nothing can be waited for here
+            with suppress(RuntimeError):  # the loop is closed as well
+                _cancel(trials)
+            raise
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):  # that one was passed on to them when it came
+                _cancel(trials)
+            await _ended(loop, trials)
+            raise
+        try:
+            _cancel(trials)
+            await _ended(loop, trials)
+            _take_over(contexts[winner or 0])
+            if winner is None:
+                raise _with_others([cast("BaseException", trial.exception()) for trial in trials])
+            answer, degraded = trials[winner].result()
+        finally:
+            trials.clear()  # a frame and its own traceback would keep each other alive
+        if degraded:
+            self.degraded()
+        return answer
+
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[bool] = loop.create_future()
@@ -460,6 +626,73 @@ def _until(loop: asyncio.AbstractEventLoop, due: float, work: Any, waits_for: An
     return answer
 
 
+async def _winner(loop: asyncio.AbstractEventLoop, trials: Sequence[asyncio.Task[Any]], delay: float) -> int | None:
+    """Which one settles it; None if all failed, or ``delay`` seconds passed."""
+    due = loop.time() + delay
+    while True:
+        for place, trial in enumerate(trials):
+            if trial.done() and (trial.cancelled() or _decides(trial.exception())):
+                return place
+        running = [trial for trial in trials if not trial.done()]
+        left = due - loop.time()
+        if not running or left <= 0:
+            return None
+        await _one_ends(loop, running, left)
+
+
+class _Wait(asyncio.Future[None]):
+    """A wait for tasks. Who cancels it cancels them, before they make one more step."""
+
+    tasks: Sequence[asyncio.Task[Any]] = ()
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        _cancel(self.tasks)
+        return super().cancel(msg)
+
+    def wake(self, *ignored: object) -> None:
+        if not self.done():
+            self.set_result(None)
+
+
+async def _one_ends(loop: asyncio.AbstractEventLoop, running: Sequence[asyncio.Task[Any]], timeout: float) -> None:
+    """Wait until one of several tasks ends, or some time has passed."""
+    wait = _Wait(loop=loop)
+    wait.tasks = running
+    for task in running:
+        task.add_done_callback(wait.wake)
+    timer = None if timeout == _FOR_EVER else loop.call_later(timeout, wait.wake)
+    try:
+        await wait
+    finally:
+        for task in running:
+            task.remove_done_callback(wait.wake)
+        if timer is not None:
+            timer.cancel()
+
+
+def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def _ended(loop: asyncio.AbstractEventLoop, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait for the end of tasks that were cancelled, however often the caller is cancelled meanwhile."""
+    interrupted: asyncio.CancelledError | None = None
+    while running := [task for task in tasks if not task.done()]:
+        try:
+            await _one_ends(loop, running, _FOR_EVER)
+        except asyncio.CancelledError as error:
+            interrupted = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not report it as lost
+    if interrupted is not None:
+        try:
+            raise interrupted
+        finally:
+            interrupted = None  # a frame and its own traceback would keep each other alive
+
+
 # --- in a plain thread ---------------------------------------------------------------------------
 
 
@@ -524,46 +757,73 @@ class BlockingRuntime(_Here):
         fn = getattr(fn, "plain_form", fn)
         return refuse_awaitable(fn, fn(*args, **(kwargs or {})))
 
+    def in_thread(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        self.lease()
+        return _called_plainly(fn, args, kwargs)
+
     def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
         self.lease()
         result: T = refuse_awaitable(fn, fn(*args))
         return result
 
     def within(self, seconds: float, call: Callable[[], T]) -> T | Literal[Late.LATE]:
-        lease = _Lease(self.lease())
         finished = Signal()
-        result: list[T] = []
-        failure: list[BaseException] = []
-        contexts: list[Context] = []
-
-        def work() -> bool:
-            _lease.set(lease)
-            try:
-                result.append(call())
-            except BaseException as error:
-                failure.append(error)
-            finally:
-                contexts.append(copy_context())
-                finished.set()
-            return not lease.ended.is_set
-
-        virtual.start_thread(work)
+        errand = _Errand(self.lease(), call, finished.set)
         done = False
         try:
             done = self.wait(finished, seconds)
         finally:
-            lease.settle()
-            if not done:
-                lease.ended.set()
-        if not done:
-            return LATE
-        _take_over(contexts[0])
-        if failure:
-            try:
-                raise failure[0]
-            finally:
-                failure.clear()  # the frame of `work` must not keep the traceback alive
-        return result[0]
+            errand.leave(done)
+        answer: T | Literal[Late.LATE] = errand.result() if done else LATE
+        return answer
+
+    def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
+        _refuse_none(calls)
+        errands: list[_Errand] = []
+        news = [Signal()]  # a signal is set once, so each wait has one of its own
+        winner: int | None = None
+
+        def tell() -> None:
+            news[0].set()
+
+        try:
+            for call in calls:
+                trial = functools.partial(self.tentative, functools.partial(_called_plainly, call))
+                errands.append(_Errand(self.lease(), trial, tell))
+                winner = self._winner(errands, news, _FOR_EVER if len(errands) == len(calls) else delay)
+                if winner is not None:
+                    break
+            else:
+                return self._all_failed(errands)
+        finally:
+            for errand in errands:
+                errand.leave(errand.is_done)
+        answer, degraded = errands[winner].result()
+        if degraded:
+            self.degraded()
+        return answer
+
+    def _winner(self, errands: Sequence[_Errand], news: list[Signal], delay: float) -> int | None:
+        """Which one settles it; None if all failed, or ``delay`` seconds passed."""
+        due = time.monotonic() + delay
+        while True:
+            news[0] = Signal()  # who ends from now on sets this one; who ended before is seen below
+            ended = [errand.is_done for errand in errands]
+            for place, errand in enumerate(errands):
+                if ended[place] and _decides(errand.error):
+                    return place
+            left = due - time.monotonic()
+            if all(ended) or left <= 0:
+                return None
+            self.wait(news[0], None if left == _FOR_EVER else left)
+
+    @staticmethod
+    def _all_failed(errands: Sequence[_Errand]) -> Any:
+        first = errands[0]
+        first.error = _with_others([cast("BaseException", errand.error) for errand in errands])
+        for errand in errands[1:]:
+            errand.error = None  # as in `_Errand.result`
+        return first.result()
 
     def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         lease = self.lease()
@@ -596,14 +856,8 @@ class BlockingRuntime(_Here):
             return call(), mark.degraded
 
 
-_MISSING: Any = object()
-
-
-def _take_over(context: Context) -> None:
-    """Keep what the work in a thread set in its context, as a call in the caller's own thread would."""
-    for variable, value in context.items():
-        if variable is not _lease and variable.get(_MISSING) is not value:
-            variable.set(value)
+def _called_plainly(fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+    return refuse_awaitable(fn, fn(*args, **(kwargs or {})))
 
 
 class UnexpectedAwaitable(TypeError):

@@ -376,9 +376,13 @@ class _Search:
         del self.trace[self.place :]
         return self.fault
 
-    def time_decides(self) -> None:
-        """A limit of time cut this path short: the short end of its jittered waits may lead elsewhere."""
-        for frame in self.frames[: self.depth]:
+    def time_decides(self, since: int = 0) -> None:
+        """A limit of time cut this path short: the short end of its jittered waits may lead elsewhere.
+
+        Args:
+            since: How many questions were asked before what was limited began.
+        """
+        for frame in self.frames[since : self.depth]:
             if frame.key[0] == "jitter":
                 frame.last = 1
 
@@ -492,6 +496,21 @@ class _ExploringRuntime(AsyncRuntime):
     async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
         return await self.search.user_function(fn, name, self.layer, args)
 
+    async def in_thread(
+        self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
+    ) -> Any:
+        return await self.search.user_function(fn, name, self.layer, args)
+
+    async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
+        search = self.search
+        before = search.depth
+
+        def later(call: Callable[[], Any]) -> Any:
+            search.time_decides(before)  # a shorter wait in the calls before might have answered by now
+            return call()
+
+        return await super().first([*calls[:1], *(functools.partial(later, call) for call in calls[1:])], delay)
+
     async def decide(self, question: str, options: Sequence[Any], fn: Callable[..., Any], *args: Any) -> Any:
         if len(options) == 1:
             return options[0]
@@ -546,6 +565,9 @@ class _StraightRuntime(_ExploringRuntime):
             return LATE
         finally:
             del search.timers[place:]
+
+    async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
+        return await _ExploringRuntime.hang(self.search)  # calls that overlap need a loop: suspending asks for it
 
     async def shielded(self, fn: Callable[[], Any]) -> Any:
         search = self.search
@@ -742,12 +764,13 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
 
 def _forget_frames(error: BaseException) -> None:
     """Let go of the frames that an error, and those that it came from, went through."""
-    left: list[BaseException | None] = [error]
+    left: list[Any] = [error]
     while left:
         one = left.pop()
-        if one is not None and one.__traceback__ is not None:
+        if isinstance(one, BaseException) and one.__traceback__ is not None:
             one.__traceback__ = None
-            left += [one.__cause__, one.__context__]
+            beside = getattr(one, "also_failed", ())
+            left += [one.__cause__, one.__context__, *(beside if isinstance(beside, tuple) else ())]
 
 
 def _straight(search: _Search, run: Callable[[], Any]) -> tuple[bool, Any, BaseException | None]:
