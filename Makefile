@@ -75,17 +75,9 @@ snippets: $(READY) ## rewrite the `#>` output of every snippet in docs, README a
 bench: $(READY) ## measure the overhead per call beside the peers, and record it for the site
 	@$(BIN)/python -m failwell.bench --json docs/evidence/benchmark.json
 
-MUTANTS := .cache/mutants
-mutants: $(READY) ## mutation testing of kernel and patterns (takes hours; goes on where it was stopped)
+mutants: $(READY) ## mutation testing of kernel and patterns, recorded for the site (three quarters of an hour; goes on where it was stopped)
 	@$(BIN)/python .ci/install.py mutants
-	@test -f $(MUTANTS)/session.sqlite || { \
-		rm -rf $(MUTANTS) && mkdir -p $(MUTANTS) && cp -R src tests pyproject.toml .ci $(MUTANTS)/ && cd $(MUTANTS) && \
-		export PATH="$(CURDIR)/$(BIN):$$PATH" && cosmic-ray baseline .ci/mutants.toml && \
-		cosmic-ray init .ci/mutants.toml fresh.sqlite && cr-filter-operators fresh.sqlite .ci/mutants.toml && \
-		cr-filter-pragma fresh.sqlite && mv fresh.sqlite session.sqlite; }
-	@cd $(MUTANTS) && export PATH="$(CURDIR)/$(BIN):$$PATH" && cosmic-ray exec .ci/mutants.toml session.sqlite && \
-		cr-report --show-diff --surviving-only session.sqlite > survivors.txt && \
-		echo "survival rate in percent: $$(cr-rate session.sqlite); survivors are in $(MUTANTS)/survivors.txt"
+	@$(BIN)/python .ci/mutants.py $(if $(SAMPLE),--sample $(SAMPLE)) $(MODULES)
 
 # -- upkeep ---------------------------------------------------------------------------------------------------------
 
