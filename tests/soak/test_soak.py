@@ -17,9 +17,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from failwell import Cache, Fallback, Policy, Retry, Saga, Timeout, backoff, errors
+from failwell import Cache, Fallback, Policy, Retry, Saga, Stack, Timeout, backoff, errors
+from tests.kernel.world import World
 from tests.patterns import test_cancellation
 
 pytestmark = pytest.mark.soak
@@ -287,7 +289,7 @@ def test_a_whole_stack_gives_each_caller_its_own_answer() -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [True, False], ids=["tasks", "threads"])
-def test_ten_thousand_callers_of_one_key_cause_one_load(asynchronous: bool) -> None:
+def test_ten_thousand_calls_for_one_key_cause_one_load(asynchronous: bool) -> None:
     loads: list[float] = []
     callers = 10_000
 
@@ -319,7 +321,7 @@ def test_ten_thousand_callers_of_one_key_cause_one_load(asynchronous: bool) -> N
 
 
 def _in_threads(cached: Callable[[str], str], callers: int, threads: int = 500) -> list[str]:
-    """Many calls from as many threads as a machine bears; each thread calls again and again."""
+    """Many calls from as many threads as any machine bears at once; each thread calls again and again."""
     answers: list[str] = []
     together = threading.Barrier(threads)
 
@@ -336,16 +338,9 @@ def _in_threads(cached: Callable[[str], str], callers: int, threads: int = 500) 
     return answers
 
 
-@pytest.mark.parametrize(
-    ("name", "examples"),
-    [
-        ("test_a_call_can_be_cancelled_at_every_step", 20 * DEFAULT_EXAMPLES),
-        ("test_a_saga_that_is_cancelled_at_any_step_undoes_what_it_did", 20 * 25),
-    ],
-)
-def test_random_stacks_can_be_cancelled_at_every_step(
-    name: str, examples: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def cancelled(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Counts the runs that are cancelled."""
     original = test_cancellation.cancelled_at
     runs = [0]
 
@@ -354,9 +349,47 @@ def test_random_stacks_can_be_cancelled_at_every_step(
         return original(*args, **kwargs)
 
     monkeypatch.setattr(test_cancellation, "cancelled_at", counted)
-    test: Any = getattr(test_cancellation, name)
-    before = test._hypothesis_internal_use_settings
-    longer = settings(before, max_examples=examples, deadline=None, database=None)
-    monkeypatch.setattr(test, "_hypothesis_internal_use_settings", longer)
-    test()
-    print(f"at most {examples} examples, {runs[0]} runs, each cancelled at another step")
+    yield
+    print(f"{runs[0]} runs, each cancelled before another step")
+
+
+@pytest.mark.usefixtures("cancelled")
+def test_random_stacks_can_be_cancelled_at_every_step() -> None:
+    @settings(max_examples=20 * DEFAULT_EXAMPLES, deadline=None, database=None)
+    @given(
+        layers=st.lists(st.sampled_from(sorted(test_cancellation.PATTERNS)), min_size=1, max_size=3),
+        script=st.lists(test_cancellation.outcomes, min_size=1, max_size=4),
+        takes=st.sampled_from([0.0, 1.0, 2.0]),
+    )
+    def check(layers: list[str], script: list[Any], takes: float) -> None:
+        def make() -> Any:
+            stack = Stack(*(test_cancellation.PATTERNS[name]() for name in layers))
+            operation = World(True).operation(*script, takes=takes)
+            guarded: Any = stack(operation)
+            guarded.log = operation.log
+            return guarded
+
+        async def again(guarded: Any) -> None:
+            guarded.log.script, guarded.log.takes = ("fine",), 0.0
+            assert await guarded() in ("fine", "answer", "poor", None)
+
+        step = 0
+        while test_cancellation.cancelled_at(step, make, again):
+            step += 1
+            assert step < 200
+
+    check()
+
+
+@pytest.mark.usefixtures("cancelled")
+def test_random_sagas_can_be_cancelled_at_every_step() -> None:
+    test: Any = test_cancellation.test_a_saga_that_is_cancelled_at_any_step_undoes_what_it_did
+    longer = settings(max_examples=20 * 25, deadline=None, database=None)
+    longer(
+        given(
+            number=st.integers(1, 3),
+            fails=st.integers(0, 3),
+            outside=st.lists(st.sampled_from(["Retry", "Timeout", "Fallback"]), max_size=2),
+            timeout=st.sampled_from([None, 1.5]),
+        )(test.hypothesis.inner_test)
+    )()
