@@ -18,187 +18,21 @@ import gc
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyPaths
 from failwell.events import Attempt, Event, GaveUp
+from failwell.flow.graph import Graph, compact_graph, unrolled_graph
+from failwell.flow.path import Answer, Choice, Kind, Odds, Path
+from failwell.flow.report import Report, make_report
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
 from failwell.runtime import LATE, AsyncRuntime, Mark, deadline, name_of
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched
 
-if TYPE_CHECKING:
-    from failwell.flow.graph import Graph
-    from failwell.flow.report import Report
+__all__ = ["Exploration", "explore"]
 
-__all__ = ["Answer", "Choice", "Exploration", "Kind", "Path", "explore"]
-
-Kind = Literal["operation", "decision", "situation", "jitter"]
 Outcomes: TypeAlias = Sequence["str | type[Exception]"]
-Odds: TypeAlias = "float | Mapping[str, float]"
-
-
-class Answer:
-    """What an explored operation returns: it stands for any value, and knows whose it is."""
-
-    __slots__ = ("operation",)
-
-    def __init__(self, operation: str) -> None:
-        self.operation = operation
-
-    def __repr__(self) -> str:
-        return f"answer of {self.operation}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Answer) and self.operation == other.operation
-
-    def __hash__(self) -> int:
-        return hash(self.operation)
-
-
-class Choice:
-    """One question of a run and the answer that this path gives to it.
-
-    Attributes:
-        kind: What was asked: how an ``operation`` ended, how a user function decided, in which
-            ``situation`` a layer is, or which end of its range a jittered wait takes.
-        subject: The operation, question or layer.
-        option: The answer.
-        options: All possible answers.
-        layer: The layer that asked; empty for the protected operation itself.
-    """
-
-    __slots__ = ("kind", "layer", "option", "options", "subject")
-
-    def __init__(self, kind: Kind, subject: str, option: str, options: tuple[str, ...], layer: str) -> None:
-        self.kind: Kind = kind
-        self.subject = subject
-        self.option = option
-        self.options = options
-        self.layer = layer
-
-    def __repr__(self) -> str:
-        return f"{self.subject}: {self.option}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Choice) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[Any, ...]:
-        return self.kind, self.subject, self.option, self.options, self.layer
-
-
-class Path:
-    """One way through a policy.
-
-    Attributes:
-        trace: Everything that happened, in order: choices and events.
-        result: What was returned, or None.
-        error: What was raised, or None.
-        elapsed: Virtual seconds; infinite for a path that never ends.
-        degraded: Whether the answer is not the real one.
-    """
-
-    __slots__ = ("degraded", "elapsed", "error", "result", "trace")
-
-    def __init__(
-        self,
-        trace: tuple[Choice | Event, ...],
-        result: Any,
-        error: BaseException | None,
-        elapsed: float,
-        degraded: bool = False,
-    ) -> None:
-        self.trace = trace
-        self.result = result
-        self.error = error
-        self.elapsed = elapsed
-        self.degraded = degraded
-
-    @property
-    def choices(self) -> tuple[Choice, ...]:
-        """The answers that make this path what it is."""
-        return tuple(step for step in self.trace if isinstance(step, Choice))
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """What the layers reported, with virtual times."""
-        return tuple(step for step in self.trace if isinstance(step, Event))
-
-    @property
-    def ends(self) -> bool:
-        """Whether the path comes to an end."""
-        return self.elapsed != float("inf")
-
-    @property
-    def calls(self) -> dict[str, int]:
-        """Operation -> how often it was called."""
-        counted: dict[str, int] = {}
-        for step in self.trace:
-            if isinstance(step, Choice) and step.kind == "operation":
-                counted[step.subject] = counted.get(step.subject, 0) + 1
-        return counted
-
-    def probability(
-        self, fail: Odds = 0.1, hang: Odds = 0.0, *, situations: Mapping[str, Mapping[str, float]] | None = None
-    ) -> float:
-        """How likely this path is.
-
-        Args:
-            fail: The odds that an operation fails: one number, or operation -> number.
-            hang: The odds that it hangs.
-            situations: Layer -> situation -> odds. Without it a layer is in its first situation.
-        """
-        likely: Any = 1
-        for choice in self.choices:
-            likely *= _odds(choice, fail, hang, situations or {})
-        return likely  # type: ignore[no-any-return] # exact for odds that are a Fraction
-
-    def __str__(self) -> str:
-        from failwell.flow.story import tell
-
-        return tell(self)
-
-    def __repr__(self) -> str:
-        return f"<Path {self}>"
-
-
-def _odds(choice: Choice, fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]]) -> float:
-    if choice.kind == "operation":
-        return _odds_of_outcome(choice, odds_of(choice.subject, fail), odds_of(choice.subject, hang))
-    if choice.kind == "situation" and choice.subject in situations:
-        return situations[choice.subject].get(choice.option, 0)
-    if choice.kind == "decision":
-        return 1 / len(choice.options)
-    return int(choice.option == choice.options[0])  # a situation, or the end of a jittered wait
-
-
-def _odds_of_outcome(choice: Choice, fail: float, hang: float) -> float:
-    """The odds of one outcome among those that were explored."""
-    failures = [option for option in choice.options if option not in ("ok", "hang")]
-    odds = dict.fromkeys(failures, fail / len(failures)) if failures else {}
-    if "hang" in choice.options:
-        odds["hang"] = hang
-    of_others = sum(odds.values())
-    if "ok" in choice.options:
-        odds["ok"] = 1 - of_others
-    elif of_others:
-        return odds[choice.option] / of_others
-    else:  # only outcomes without odds were explored
-        return 1 / len(choice.options) if len(choice.options) > 1 else 1
-    return odds[choice.option]
-
-
-def odds_of(operation: str, odds: Odds) -> float:
-    """The odds of one operation; one that a mapping does not name has none.
-
-    Args:
-        operation: The operation's name.
-        odds: One number for all, or operation -> number.
-    """
-    return odds.get(operation, 0) if isinstance(odds, Mapping) else odds
 
 
 class Exploration:
@@ -222,13 +56,10 @@ class Exploration:
             compact: Fold repeated attempts into one loop. Otherwise each is shown, and the graph has
                 exactly the explored paths and no two nodes with equal futures.
         """
-        from failwell.flow.graph import compact_graph
-
         return compact_graph(self._unrolled) if compact else self._unrolled
 
     @functools.cached_property
     def _unrolled(self) -> Graph:
-        from failwell.flow.graph import unrolled_graph
 
         return unrolled_graph(self.paths, title=self.title)
 
@@ -249,8 +80,6 @@ class Exploration:
         Raises:
             ValueError: If odds are not between 0 and 1, or sum up to more than 1.
         """
-        from failwell.flow.report import make_report
-
         return make_report(self, fail, hang, situations)
 
     @property
@@ -609,6 +438,18 @@ def explore(
     progress: Callable[[int], object] | None = None,
 ) -> Exploration:
     """Find every path that a policy can take.
+
+    ```python
+    from failwell import Retry, backoff, explore
+
+    found = explore(Retry(2, backoff=backoff.Fixed(1)), outcomes=("ok", "fail"))
+    for path in found.paths[:2]:
+        print(path)
+        #> operation (attempt 1) ok -> return after 0 s
+        #> operation (attempt 1) fails -> wait 1 s -> operation (attempt 2) ok -> return after 1 s
+    print(f"{found.report(fail=0.1).success:.2f}")
+    #> 0.99
+    ```
 
     Args:
         policy: A policy, a stack, a saga, or a function decorated by a policy.

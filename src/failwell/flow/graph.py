@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from failwell.flow.explore import Path
+from failwell.flow.path import Path
 from failwell.flow.story import Step, steps, told
 
 __all__ = ["Edge", "Graph", "Node", "compact_graph", "unrolled_graph"]

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from failwell.flow.explore import odds_of
+from failwell.flow.path import odds_of
 
 if TYPE_CHECKING:
-    from failwell.flow.explore import Exploration, Odds, Path
+    from failwell.flow.explore import Exploration
+    from failwell.flow.path import Odds, Path
 
 __all__ = ["Report", "make_report"]
 

@@ -24,7 +24,7 @@ from failwell.events import (
     TimedOut,
     Waiting,
 )
-from failwell.flow.explore import Choice, Path
+from failwell.flow.path import Choice, Path
 
 __all__ = ["Step", "seconds", "steps", "tell", "told"]
 

@@ -23,7 +23,7 @@ from failwell.events import (
     TimedOut,
     Waiting,
 )
-from failwell.flow.explore import Choice, Path
+from failwell.flow.path import Choice, Path
 from failwell.flow.story import seconds
 from failwell.policy import Operation, labels
 
