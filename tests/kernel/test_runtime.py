@@ -54,14 +54,16 @@ def test_a_plain_wait_of_nothing_does_not_sleep(monkeypatch: pytest.MonkeyPatch)
     assert slept == [0.5, 1]
 
 
-def test_a_signal_from_another_thread_is_no_timeout() -> None:
-    signal = Signal()
-
-    async def main() -> bool:
-        threading.Timer(0.01, signal.set).start()
+def test_a_signal_that_comes_while_one_waits_is_no_timeout() -> None:
+    async def main(signal: Signal, start: Any) -> bool:
+        start(0.01, signal.set)
         return await AsyncRuntime("layer", "operation").wait(signal, 60)
 
-    assert asyncio.run(main()) is True
+    async def on_this_loop() -> bool:
+        return await main(Signal(), asyncio.get_running_loop().call_later)
+
+    assert asyncio.run(main(Signal(), lambda *args: threading.Timer(*args).start())) is True
+    assert virtual.run(on_this_loop()) is True
 
 
 def test_a_caller_that_is_interrupted_abandons_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
