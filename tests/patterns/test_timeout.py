@@ -51,6 +51,7 @@ def test_a_default_answers_instead_and_counts_as_degraded(world: World) -> None:
     assert world.run(Timeout(3, default=None), world.operation("real")).degraded is False
     assert world.run(Timeout(3, default="raise"), world.operation(Hang)).value == "raise"
     assert world.run(Timeout(3, default=ANY), world.operation(Hang)).value is ANY, "it equals everything"
+    assert world.run(Timeout(3), world.operation(ANY)).value is ANY
 
 
 @pytest.mark.parametrize("error", [TimeoutError("own"), errors.TimeoutExceeded(9), ValueError("own")])
