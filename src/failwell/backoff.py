@@ -37,7 +37,9 @@ class Backoff:
         raise NotImplementedError(f"{type(self).__name__} must define base(attempt)")
 
     def delay(self, attempt: int) -> float:
-        """The upper bound, in seconds, of the wait between attempt number ``attempt`` and the next one."""
+        """The upper bound, in seconds, of the wait between attempt number ``attempt`` (from 1) and the next one."""
+        if attempt < 1:
+            raise ValueError(f"attempt counts from 1, got {attempt!r}")
         return self.bounds(attempt)[1]
 
     def bounds(self, attempt: int, previous: float | None = None) -> tuple[float, float]:
@@ -211,4 +213,7 @@ def _seconds(name: str, value: float, *, infinite: bool = False) -> float:
         raise TypeError(f"{name} must be a number of seconds, got {value!r}")
     if not value >= 0 or (value == float("inf") and not infinite):
         raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large a number of seconds") from None

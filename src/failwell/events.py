@@ -11,7 +11,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, dataclass_transform
@@ -317,7 +317,10 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 
 @contextmanager
 def listening(listener: Listener) -> Generator[None]:
-    """Call ``listener`` with the events of this block and of the tasks and threads that it starts.
+    """Call ``listener`` with the events of this block, of the tasks that it starts, and of `asyncio.to_thread`.
+
+    A thread that the block starts by itself (`threading.Thread`, an executor) has a context of its own and is not
+    heard; `subscribe` hears everything.
 
     ```python
     from failwell import Fallback, listening
@@ -350,7 +353,8 @@ def listening(listener: Listener) -> Generator[None]:
         over = True
         with _lock:
             bus.active -= 1
-        bus.here.reset(token)
+        with suppress(ValueError):  # closed from another context, which never had this listener
+            bus.here.reset(token)
 
 
 def _check(listener: Any) -> None:

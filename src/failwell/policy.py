@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 import time
+import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast, overload
@@ -106,7 +107,11 @@ class Pattern:
 
     def describe(self) -> dict[str, Any]:
         """The parameters by name, with their values."""
-        return {name: getattr(self, name, p.default) for name, p in _parameters(type(self)).items()}
+        values = {name: getattr(self, name, p.default) for name, p in _parameters(type(self)).items()}
+        for name, value in values.items():
+            if value is inspect.Parameter.empty:
+                raise TypeError(f"{type(self).__name__} must keep its parameter {name!r} in an attribute of that name")
+        return values
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other parameters, which shares the live state with this one.
@@ -202,6 +207,8 @@ class Policy(Pattern):
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function once under this policy.
+
+        The layers are put together anew on each call; decorate a function that is called often.
 
         Args:
             fn: A function, async or plain.
@@ -318,9 +325,10 @@ class Stack(Policy):
 class Protected(Generic[T]):
     """What a protected function is made of; found in its ``__failwell__``."""
 
-    __slots__ = ("fn", "layers", "name")
+    __slots__ = ("fn", "guarded", "layers", "name")
 
-    def __init__(self, layers: Sequence[Pattern], fn: Callable[..., T], name: str) -> None:
+    def __init__(self, guarded: Any, layers: Sequence[Pattern], fn: Callable[..., T], name: str) -> None:
+        self.guarded = guarded
         self.layers = tuple(layers)
         self.fn = fn
         self.name = name
@@ -332,10 +340,11 @@ def protected(fn: Any) -> Protected[Any] | None:
     Args:
         fn: Any callable.
     """
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    while isinstance(fn, (functools.partial, types.MethodType)):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
     found: Protected[Any] | None = getattr(fn, "__failwell__", None)
-    return found if isinstance(found, Protected) else None
+    # A wrapper around a protected function took over its attributes, but is something else.
+    return found if isinstance(found, Protected) and found.guarded is fn else None
 
 
 def is_async(fn: Any) -> bool:
@@ -401,7 +410,12 @@ def protect(layers: Sequence[Policy], fn: Callable[P, T]) -> Callable[P, T]:
         raise TypeError(f"{name_of(fn)} is a generator function; a policy protects functions that return once")
     name = name_of(fn)
     blocking = not is_async(fn)
-    guarded = assemble(layers, fn, blocking=blocking, name=name)
+    inside: Any = fn
+    all_layers: Sequence[Pattern] = layers
+    known = protected(fn)
+    if known is not None and known.guarded is fn:  # two decorators are one stack
+        inside, all_layers = known.fn, (*layers, *known.layers)
+    guarded = assemble(all_layers, inside, blocking=blocking, name=name)
     # What an object keeps in its __dict__ is its own; what a function keeps there was put there for all to see.
     given: Any = fn
     functools.update_wrapper(guarded, given, updated=("__dict__",) if _is_function(given) else ())
@@ -409,7 +423,7 @@ def protect(layers: Sequence[Policy], fn: Callable[P, T]) -> Callable[P, T]:
         guarded.__doc__ = given.func.__doc__
     if not _has_name(fn):
         guarded.__name__ = guarded.__qualname__ = name
-    guarded.__failwell__ = Protected(layers, fn, name)  # type: ignore[attr-defined]
+    guarded.__failwell__ = Protected(guarded, all_layers, inside, name)  # type: ignore[attr-defined]
     return guarded
 
 

@@ -196,7 +196,8 @@ class Mark:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *ignored: object) -> None:
-        _mark.reset(self._token)
+        with suppress(ValueError):  # closed from another context, which never had this mark
+            _mark.reset(self._token)
         if self.degraded and kind is None and self.outer is not None and not self.tentative:
             self.outer.degraded = True
 
@@ -279,6 +280,29 @@ class _Here:
         if lease is not None and lease.ended.is_set:
             raise Abandoned("the caller stopped waiting for this thread")
         return lease
+
+
+class Alternative:
+    """What a ready-made alternative says about itself; kept in the function and good for that function only.
+
+    Attributes:
+        plain_form: What a plain call uses instead of it.
+        never_fails: Whether the explorer need not try its failure.
+    """
+
+    __slots__ = ("never_fails", "owner", "plain_form")
+
+    def __init__(self, owner: Any, *, plain_form: Callable[..., Any] | None = None, never_fails: bool = False) -> None:
+        self.owner = owner
+        self.plain_form = plain_form
+        self.never_fails = never_fails
+        owner.__failwell_alternative__ = self
+
+    @staticmethod
+    def of(fn: Any) -> Alternative | None:
+        """What a function says about itself; a wrapper that took over its attributes, or a mock, says nothing."""
+        found = getattr(fn, "__failwell_alternative__", None)
+        return found if isinstance(found, Alternative) and found.owner is fn else None
 
 
 class Abandoned(BaseException):
@@ -754,7 +778,9 @@ class BlockingRuntime(_Here):
 
     def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
         self.lease()
-        fn = getattr(fn, "plain_form", fn)
+        known = Alternative.of(fn)
+        if known is not None and known.plain_form is not None:
+            fn = known.plain_form
         return refuse_awaitable(fn, fn(*args, **(kwargs or {})))
 
     def in_thread(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import heapq
 import itertools
+import math
 import os
 import queue
 import random
@@ -241,6 +242,15 @@ def start_thread(work: Callable[[], object]) -> None:
 # --- the event loop ------------------------------------------------------------------------------
 
 
+def resolution(now: float) -> float:
+    """Timers that are due this soon after a moment are due with it: a nanosecond, more where a float knows no less.
+
+    Args:
+        now: The moment.
+    """
+    return max(1e-9, 2 * math.ulp(now))
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio event loop whose time jumps to the next timer.
 
@@ -258,7 +268,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._idle: asyncio.Future[None] | None = None
         self._waiter: _Waiter | None = None
         self._woken = False
-        self._clock_resolution = 1e-9  # asyncio fires timers that are due before now + resolution
+
+    @property
+    def _clock_resolution(self) -> float:  # asyncio fires timers that are due before now + resolution
+        return resolution(self.clock.now)
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, value: float) -> None:
+        """Asyncio sets that of the real clock."""
 
     def time(self) -> float:
         """Virtual seconds since the start."""

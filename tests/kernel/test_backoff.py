@@ -133,3 +133,10 @@ def test_a_strategy_of_ones_own_only_says_its_base() -> None:
 def test_bad_arguments_are_refused_by_name_and_value(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_attempts_count_from_one_and_numbers_have_limits() -> None:
+    with pytest.raises(ValueError, match="counts from 1"):
+        backoff.Exponential().delay(0)
+    with pytest.raises(ValueError, match="too large"):
+        backoff.Fixed(10**400)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import types
@@ -401,3 +402,24 @@ def test_an_operation_is_called_and_stacks_innermost(world: World) -> None:
         is_async(Operation())
     assert isinstance(doubles, Pattern)
     assert not isinstance(doubles, (Policy, Stack))
+
+
+def test_a_parameter_that_is_not_kept_is_named() -> None:
+    class Forgetful(Policy):
+        def __init__(self, limit: int) -> None: ...
+
+    with pytest.raises(TypeError, match="Forgetful must keep its parameter 'limit'"):
+        Forgetful(3).describe()
+
+
+def test_a_call_that_is_closed_from_another_context_is_closed_quietly() -> None:
+    class Suspends:
+        def __await__(self) -> Any:
+            yield self
+
+    async def operation() -> None:
+        await Suspends()
+
+    for call in (Retry(2, retry_result=lambda result: False)(operation)(), Retry().outcome(operation)):
+        contextvars.copy_context().run(call.send, None)
+        call.close()

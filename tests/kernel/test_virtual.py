@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failwell import virtual
+from failwell import Timeout, explore, virtual
 from failwell.virtual import Clock, Deadlock, VirtualLoop
 
 REAL = {name: getattr(time, name) for name in ("sleep", "time", "monotonic", "perf_counter", "monotonic_ns", "time_ns")}
@@ -432,3 +432,19 @@ def test_a_loop_that_is_woken_before_it_waits_does_not_wait() -> None:
         assert loop.time() == 0, "what woke it comes before the timer"
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("seconds", [16_000_000.0, 20_000_000.0, 3e9, 1e15])
+def test_a_timer_far_in_the_future_fires(seconds: float) -> None:
+    async def main() -> float:
+        await asyncio.sleep(seconds)
+        await asyncio.sleep(max(1.0, seconds / 1e6))
+        return time.monotonic()
+
+    assert virtual.run(main()) == pytest.approx(seconds + max(1.0, seconds / 1e6))
+
+
+def test_a_timeout_far_in_the_future_is_explored_and_run() -> None:
+    (path,) = [path for path in explore(Timeout(20_000_000)).paths if path.choices[0].option == "hang"]
+    assert type(path.error).__name__ == "TimeoutExceeded"
+    assert path.elapsed == 20_000_000

@@ -820,3 +820,10 @@ def test_a_retry_outside_asks_again_and_keeps_what_it_got(world: World) -> None:
     assert world.run(stack, operation).unwrap() == "answer"
     assert world.run(stack, operation).unwrap() == "answer"
     assert len(operation.log.calls) == 2
+
+
+@pytest.mark.parametrize(("name", "value"), [("store", 3), ("single_flight", "yes")])
+def test_what_cannot_work_is_refused_when_the_cache_is_made(name: str, value: Any) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=name):
+        Cache(1, **arguments)

@@ -127,7 +127,7 @@ def test_a_call_can_be_cancelled_at_every_step(layers: list[str], script: list[A
         return guarded
 
     async def again(guarded: Any) -> None:
-        guarded.log.script = ("fine",)
+        guarded.log.script, guarded.log.takes = ("fine",), 0.0
         assert await guarded() in ("fine", "answer", "poor", None)
 
     step = 0
@@ -153,7 +153,7 @@ def test_a_call_of_each_pattern_alone_can_be_cancelled_at_every_step(
             return guarded
 
         async def again(guarded: Any) -> None:
-            guarded.log.script = ("fine",)
+            guarded.log.script, guarded.log.takes = ("fine",), 0.0
             assert await guarded() in ("fine", "answer", "poor", None)
 
         while cancelled_at(steps.setdefault(script, 0), make, again):

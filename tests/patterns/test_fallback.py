@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import functools
 import http.server
 import inspect
 import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -317,3 +319,24 @@ def test_a_timeout_outside_covers_the_alternatives(world: World) -> None:
 
     stack = Timeout(3) >> Fallback(world.operation(Hang))
     assert isinstance(world.run(stack, world.operation(OSError)).error, errors.TimeoutExceeded)
+
+
+def test_an_alternative_that_has_every_attribute_is_itself_called(world: World) -> None:
+    backup = Mock(return_value="from backup")
+    assert world.do(Fallback(backup)(world.operation(ConnectionError))) == "from backup"
+    assert backup.call_count == 1
+    assert "raise ConnectionError" in {end.title for end in explore(Fallback(backup)).graph().nodes}
+
+
+def test_a_wrapper_around_a_ready_made_alternative_is_not_passed_over() -> None:
+    seen: list[str] = []
+    value = Fallback.value("poor")
+
+    @functools.wraps(value)
+    def counted(*args: Any) -> Any:
+        seen.append("counted")
+        return value(*args)
+
+    assert Fallback(counted).call(World(False).operation(ConnectionError)) == "poor"
+    assert seen == ["counted"]
+    assert len(explore(Fallback(counted), outcomes=("ok", "fail"))) == 3

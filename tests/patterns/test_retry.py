@@ -601,3 +601,10 @@ def test_events_of_a_call_are_only_made_when_somebody_listens(world: World) -> N
     with listening(heard.append):
         assert world.do(lambda: guarded()) == "answer"
     assert [type(e) for e in heard] == [Attempt, Waiting, Attempt]
+
+
+@pytest.mark.parametrize(("name", "value"), [("backoff", backoff.Fixed), ("backoff", 3), ("respect_retry_after", "no")])
+def test_what_cannot_work_is_refused_when_the_retry_is_made(name: str, value: Any) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=name):
+        Retry(**arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from failwell import Fallback, Retry, Saga, Step, Timeout, errors, listening, virtual
+from failwell import Fallback, Retry, Saga, Step, Timeout, errors, explore, listening, virtual
 from failwell.backoff import Fixed
 from failwell.events import Compensated, Compensating, Event
 from tests.kernel.world import Hang, World
@@ -733,3 +733,44 @@ def test_a_changed_copy_is_a_saga_of_its_own() -> None:
     saga = Saga([(print, None)])
     assert saga.replace(timeout=3).timeout == 3
     assert saga.timeout is None
+
+
+# --- callbacks and names ---
+
+
+async def _async_callback(event: Event) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["on_compensation_start", "on_compensation_complete"])
+def test_a_plain_saga_refuses_an_async_callback(name: str) -> None:
+    callbacks: dict[str, Any] = {name: _async_callback}
+    with pytest.raises(TypeError, match=name):
+        Saga([(print, print)], **callbacks)
+    with pytest.raises(TypeError, match=name), Saga(**callbacks):
+        pass
+
+
+@pytest.mark.parametrize("name", ["on_compensation_start", "on_compensation_complete"])
+def test_a_callback_that_turns_out_to_be_async_keeps_nothing_from_being_undone(name: str) -> None:
+    undone: list[str] = []
+
+    def fails(state: Any) -> None:
+        raise ConnectionError("down")
+
+    steps = [Step(lambda state: 1, lambda state, n=n: undone.append(n), name=n) for n in ("first", "second")]
+    callbacks: dict[str, Any] = {name: lambda event: _async_callback(event)}
+    with pytest.raises(TypeError, match="awaitable"):
+        Saga([*steps, (fails, None)], **callbacks)({})
+    assert undone == ["second", "first"]
+
+
+def test_steps_are_explored_under_their_own_names() -> None:
+    saga = Saga([Step(lambda state: 1, None, name="reserve"), Step(lambda state: 2, None, name="charge")])
+    assert explore(saga).report(fail=0.1).most_calls == {"reserve": 1, "charge": 1}
+
+
+def test_what_is_no_list_of_steps_and_no_name_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="steps"):
+        Saga(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="name"):
+        Step(print, name=3)  # type: ignore[arg-type]

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 
-from failwell import Fallback, Policy, Retry, Stack, Timeout, backoff, errors
+from failwell import Fallback, Policy, Retry, Stack, Timeout, backoff, errors, explore
 from failwell.events import FellBack, GaveUp, Waiting
 from failwell.policy import labels
 from tests.kernel.world import Hang, World, kinds
@@ -146,3 +147,43 @@ def test_what_is_no_policy_is_refused() -> None:
         Stack()
     with pytest.raises(TypeError, match="use replace"):
         (Timeout(1) >> Timeout(2)).replace(seconds=3)
+
+
+# --- decorators on top of each other ---
+
+
+def test_two_decorators_are_one_stack(world: World) -> None:
+    inner, outer = Retry(3, backoff=backoff.Fixed(1)), Timeout(30)
+    guarded = outer(inner(world.operation(ConnectionError, ConnectionError, "answer")))
+    assert explore(guarded).title == explore((outer >> inner)(world.operation("answer"))).title
+    assert explore(guarded).report(fail=0.1).most_calls == {"operation": 3}
+    assert world.do(guarded) == "answer"
+    assert explore(outer >> inner(world.operation("answer"))).report(fail=0.1).most_calls == {"operation": 3}
+
+
+def test_a_method_that_is_protected_twice_is_explored_as_one_stack() -> None:
+    class Client:
+        @Retry(3)
+        def fetch(self) -> str:
+            return "answer"
+
+    assert explore(Timeout(30)(Client().fetch)).report(fail=0.1).most_calls == {"fetch": 3}
+    assert Timeout(30)(Client().fetch)() == "answer"
+
+
+def test_a_wrapper_around_a_protected_function_is_not_passed_over() -> None:
+    calls: list[str] = []
+
+    @Retry(2, backoff=backoff.Fixed(0))
+    def fetch() -> str:
+        return "answer"
+
+    @functools.wraps(fetch)
+    def counted() -> str:
+        calls.append("counted")
+        return fetch()
+
+    assert Timeout(5)(counted)() == "answer"
+    assert calls == ["counted"]
+    with pytest.raises(TypeError, match="decorated"):
+        explore(counted)

@@ -18,7 +18,7 @@ import gc
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyPaths
@@ -27,8 +27,8 @@ from failwell.flow.graph import Graph, compact_graph, unrolled_graph
 from failwell.flow.path import Answer, Choice, Kind, Odds, Path
 from failwell.flow.report import Report, make_report
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
-from failwell.runtime import LATE, AsyncRuntime, Mark, deadline, name_of
-from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched
+from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, deadline, name_of
+from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
 
 __all__ = ["Exploration", "explore"]
 
@@ -253,12 +253,13 @@ class _Search:
         known = protected(fn)
         if known is not None:
             return await self.protected_function(known)
-        return await self.operation(name or name_of(fn), layer, never_fails=getattr(fn, "never_fails", False))
+        says = Alternative.of(fn)
+        return await self.operation(name or name_of(fn), layer, never_fails=says is not None and says.never_fails)
 
     def protected_function(self, known: Protected[Any]) -> Any:
-        layers: tuple[Pattern, ...] = known.layers
-        if isinstance(known.fn, Operation):
-            return self.chain((*layers, known.fn), known.name, _nothing_inside)()
+        layers, fn = _flat(known)
+        if isinstance(fn, Operation):
+            return self.chain((*layers, fn), known.name, _nothing_inside)()
         fails_with = functools.partial(_make, _handled_type(layers))
         inside = functools.partial(self.operation, known.name, "", fails_with=fails_with)
         return self.chain(layers, known.name, inside)()
@@ -368,7 +369,7 @@ class _StraightRuntime(_ExploringRuntime):
     async def sleep(self, seconds: float) -> None:
         search = self.search
         until = search.loop.clock.now + max(0.0, seconds)
-        if search.timers and min(search.timers) < until + _TIE:
+        if search.timers and min(search.timers) < until + resolution(until):
             search.time_decides()
             _time_is_up(search, min(*search.timers, until))
         search.loop.clock.now = until
@@ -410,19 +411,15 @@ class _StraightRuntime(_ExploringRuntime):
         finally:
             search.timers, search.expired = timers, expired
             now = search.loop.clock.now
-            if min(timers[:expired], default=float("inf")) < now + _TIE:  # a timer that could do nothing until now
-                _time_is_up(search, now)
-
-
-_TIE = 1e-9
-"""Timers that are due this soon after another are due with it, as on a `VirtualLoop`."""
+            if min(timers[:expired], default=float("inf")) < now + resolution(now):
+                _time_is_up(search, now)  # a timer that could do nothing until now
 
 
 def _time_is_up(search: _Search, moment: float) -> NoReturn:
     """Go to the moment at which a timer cuts a wait; of several that are due, the outermost has its way."""
     clock = search.loop.clock
     clock.now = max(clock.now, moment)
-    search.expired = next(place for place, due in enumerate(search.timers) if due < clock.now + _TIE)
+    search.expired = next(place for place, due in enumerate(search.timers) if due < clock.now + resolution(clock.now))
     raise asyncio.CancelledError
 
 
@@ -463,6 +460,8 @@ def explore(
         NotDeterministic: If the policy keeps state between runs.
         TypeError: If ``policy`` is nothing that can be explored.
     """
+    if not isinstance(cast("Any", operation), str):
+        raise TypeError(f"operation must be the name of the protected operation, got {operation!r}")
     layers, name, inner = _what(policy, operation)
     _check_limit(limit)
     names, makers = _ways(outcomes, layers)
@@ -524,9 +523,18 @@ def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, bool |
     known = protected(policy)
     if known is None:
         raise TypeError(f"explore takes a policy, a saga or a function decorated by a policy, got {policy!r}")
-    if isinstance(known.fn, Operation):
-        return (*known.layers, known.fn), known.name, None
-    return known.layers, known.name, True
+    layers, fn = _flat(known)
+    if isinstance(fn, Operation):
+        return (*layers, fn), known.name, None
+    return layers, known.name, True
+
+
+def _flat(known: Protected[Any]) -> tuple[tuple[Pattern, ...], Any]:
+    """All layers around a function, also where a protected method or partial was protected once more."""
+    layers, fn = known.layers, known.fn
+    while (inside := protected(fn)) is not None:
+        layers, fn = (*layers, *inside.layers), inside.fn
+    return layers, fn
 
 
 def _ways(

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
@@ -104,6 +104,10 @@ class Cache(Policy):
             raise TypeError(f"key must be callable, got {key!r}")
         if degraded not in ("skip", "store"):
             raise ValueError(f"degraded must be 'skip' or 'store', got {degraded!r}")
+        if not isinstance(cast("Any", single_flight), bool):
+            raise TypeError(f"single_flight must be True or False, got {single_flight!r}")
+        if store is not None and not (hasattr(store, "get") and hasattr(store, "set")):
+            raise TypeError(f"store must have get() and set(), got {store!r}")
         self.ttl = ttl
         self.key = key
         self.stale_if_error = stale_if_error

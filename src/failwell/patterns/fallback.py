@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from failwell.derive import Call
 from failwell.events import FellBack
 from failwell.policy import On, Policy, matching
-from failwell.runtime import Runtime, name_of
+from failwell.runtime import Alternative, Runtime, name_of
 
 __all__ = ["Fallback"]
 
@@ -86,7 +86,7 @@ class Fallback(Policy):
         def constant(*args: Any, **kwargs: Any) -> Any:
             return value
 
-        constant.never_fails = True  # type: ignore[attr-defined] # the explorer need not try its failure
+        Alternative(constant, never_fails=True)
         constant.__name__ = constant.__qualname__ = f"value {value!r}"[:40]
         return constant
 
@@ -122,7 +122,7 @@ class Fallback(Policy):
             with httpx.Client(timeout=timeout, verify=tls) as client:
                 return answer(client.get(_filled(url, args, kwargs)))
 
-        get.plain_form = get_plain  # type: ignore[attr-defined] # what a plain call uses
+        Alternative(get, plain_form=get_plain)
         get.__name__ = get.__qualname__ = f"GET {url}"
         return get
 

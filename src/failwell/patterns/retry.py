@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 
 from failwell import backoff as delays
 from failwell.derive import Call
@@ -73,7 +73,7 @@ class Retry(Policy):
         number("max_attempts", max_attempts, whole=True)
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1 (the first call counts), got {max_attempts!r}")
-        if not (backoff is None or hasattr(backoff, "bounds")):
+        if isinstance(backoff, type) or not (backoff is None or hasattr(backoff, "bounds")):
             raise TypeError(f"backoff must be a strategy such as Exponential(1.0), got {backoff!r}")
         if max_elapsed is not None:
             number("max_elapsed", max_elapsed)
@@ -84,6 +84,8 @@ class Retry(Policy):
         for name, function in (("retry_result", retry_result), ("on_retry", on_retry), ("on_give_up", on_give_up)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, got {function!r}")
+        if not isinstance(cast("Any", respect_retry_after), bool):
+            raise TypeError(f"respect_retry_after must be True or False, got {respect_retry_after!r}")
         self.max_attempts = max_attempts
         self.backoff = delays.Exponential(jitter="full") if backoff is None else backoff
         self.on = on

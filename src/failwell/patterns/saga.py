@@ -56,6 +56,8 @@ class Step:
             raise TypeError(f"compensation must be callable or None, got {compensation!r}")
         if retry is not None and not isinstance(cast("Any", retry), Policy):
             raise TypeError(f"retry must be a policy such as Retry(), got {retry!r}")
+        if not (name is None or isinstance(cast("Any", name), str)):
+            raise TypeError(f"name must be a text, got {name!r}")
         self.action = action
         self.compensation = compensation
         self.retry = retry
@@ -111,6 +113,8 @@ class Saga(Operation):
         on_compensation_start: Callable[[Compensating], object] | None = None,
         on_compensation_complete: Callable[[Compensated], object] | None = None,
     ) -> None:
+        if not isinstance(cast("Any", steps), Iterable):
+            raise TypeError(f"steps must be steps in their order, such as [Step(action, compensation)], got {steps!r}")
         self.steps = tuple(_step(one) for one in steps)
         names = [step.name for step in self.steps]
         for name in names:
@@ -134,9 +138,16 @@ class Saga(Operation):
         self.on_compensation_start = on_compensation_start
         self.on_compensation_complete = on_compensation_complete
         self._is_async = any(is_async(fn) for step in self.steps for fn in (step.action, step.compensation) if fn)
+        if self.steps and not self._is_async:
+            self._refuse_async_callbacks()
         self._do = {kind: _Do(self, asynchronous=kind) for kind in (True, False)}
         self._undo = {kind: _Undo(self, asynchronous=kind) for kind in (True, False)}
         self._running: Running | None = None
+
+    def _refuse_async_callbacks(self) -> None:
+        for name in ("on_compensation_start", "on_compensation_complete"):
+            if is_async(getattr(self, name)):
+                raise TypeError(f"{name} must be a plain function: in a saga without an async step nobody awaits it")
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         state: State = call.args[0] if call.args and call.args[0] is not None else {}
@@ -191,6 +202,8 @@ class Saga(Operation):
             raise TypeError("this saga has its steps already: call it; `with Saga() as saga` takes them one by one")
         if self._running is not None:
             raise RuntimeError("this saga is running already: use a new Saga() for each block")
+        if not asynchronous:
+            self._refuse_async_callbacks()
         self._running = Running(self._do[asynchronous], {})
         return self._running
 
@@ -294,7 +307,7 @@ class _Do(_Way):
 
         async def act() -> Any:
             action = step.guarded(step.action, asynchronous=self.asynchronous)
-            return await rt.invoke(action, (state,), None, name_of(step.action))
+            return await rt.invoke(action, (state,), None, step.name)
 
         try:
             await rt.decide("journal", (None,), self.record, "started", step.name, state)
@@ -329,6 +342,7 @@ class _Undo(_Way):
         state = running.state
         undone: list[str] = []
         failures: dict[str, BaseException] = {}
+        misused: list[BaseException] = []
 
         async def note(happened: str, step: Step) -> None:
             try:
@@ -336,13 +350,19 @@ class _Undo(_Way):
             except Exception:  # a journal that fails must not keep anything from being undone
                 log.exception("the journal of a saga failed at %r", step.name)
 
+        async def tell(callback: Any, event: Any, *about: Any) -> None:
+            try:
+                await rt.announce(callback, event, *about)
+            except UnexpectedAwaitable as misuse:  # said when the steps are undone, and not instead
+                misused.append(misuse)
+
         async def undo() -> None:
             for step in reversed(running.done):
                 if step.compensation is None:
                     continue
                 compensation = step.guarded(step.compensation, asynchronous=self.asynchronous)
                 await note("compensating", step)
-                await rt.announce(self.saga.on_compensation_start, Compensating, step.name, cause)
+                await tell(self.saga.on_compensation_start, Compensating, step.name, cause)
                 try:
                     await rt.invoke(compensation, (state,), None, name_of(step.compensation))
                 except GeneratorExit:  # nothing can be awaited any more
@@ -354,11 +374,11 @@ class _Undo(_Way):
                 else:
                     undone.append(step.name)
                     await note("compensated", step)
-                    await rt.announce(self.saga.on_compensation_complete, Compensated, step.name)
+                    await tell(self.saga.on_compensation_complete, Compensated, step.name)
 
         await rt.shielded(undo)
-        for failure in failures.values():
-            if not isinstance(failure, Exception):
+        for failure in (*failures.values(), *misused):
+            if not isinstance(failure, Exception) or failure in misused:
                 raise failure
         return undone, failures
 
