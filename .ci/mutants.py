@@ -154,7 +154,9 @@ def work(tree: Path) -> None:
                 )
                 if answer["verdict"] == "killed" and failed:
                     answer["by"] = failed[1]
-                    if judge([failed[1]], seconds, tree / "again.log") == "survived":  # it fails now and then
+                    if judge([failed[1]], seconds, tree / "again.log") == "survived":
+                        print(f"fails now and then: {failed[1]}", file=sys.stderr)
+                        del answer["by"]
                         answer["verdict"] = judge(tests, seconds, tree / "last.log")
                 answer["seconds"] = round(time.monotonic() - began, 2)
                 if answer["verdict"] != "survived":
@@ -187,6 +189,9 @@ class Frozen:
 
 def judge(tests: list[str], seconds: float, log: Path) -> str:
     """Run tests in a process of their own and say what became of the mutant."""
+    shutil.rmtree(
+        ".hypothesis", ignore_errors=True
+    )  # what it found against one mutant is none of the next one's business
     child = os.fork()
     if child == 0:
         os.setsid()
