@@ -38,11 +38,11 @@ def test_every_pattern_is_there_in_every_format(fresh: dict[str, bytes]) -> None
             "fallback",
             ["[gpt4]", "claude_sonnet", "fallback 1", "gemini_pro", "fallback 2", "llama_local", "fallback 3"],
         ),
-        ("timeout", ["[slow_operation]", "(return)", "{timed out} after 30 s", "(raise TimeoutExceeded)"]),
+        ("timeout", ["[slow_operation]", "(return)", "{timed out} cancelled after 30 s", "(raise TimeoutExceeded)"]),
         ("saga", ["step 1", "step 2", "step 3", "cancel_email", "delete_user", "(raise SagaError)"]),
         (
             "stack",
-            ["<Cache?>", "[api_call] attempt 1–3", "after 30 s", "{give up}", "fallback 1", "fallback 2", "raise"],
+            ["<Cache?>", "[api_call] attempt 1–3", "cancelled after 30 s", "{give up}", "fallback 1", "fallback 2", "raise"],
         ),
     ],
 )

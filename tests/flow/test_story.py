@@ -28,14 +28,14 @@ def test_a_retry() -> None:
         "operation (attempt 1) fails -> wait 1.5 s -> operation (attempt 2) ok -> return after 1.5 s",
         "operation (attempt 1) fails -> wait 1.5 s -> operation (attempt 2) fails -> give up (no attempt left)"
         " -> raise ConnectionError after 1.5 s",
-        "operation (attempt 1) fails -> wait 1.5 s -> operation (attempt 2) hangs -> timed out (after 5 s)"
+        "operation (attempt 1) fails -> wait 1.5 s -> operation (attempt 2) hangs -> timed out (cancelled after 5 s)"
         " -> give up (no attempt left) -> raise TimeoutExceeded after 6.5 s",
-        "operation (attempt 1) hangs -> timed out (after 5 s) -> wait 1.5 s -> operation (attempt 2) ok"
+        "operation (attempt 1) hangs -> timed out (cancelled after 5 s) -> wait 1.5 s -> operation (attempt 2) ok"
         " -> return after 6.5 s",
-        "operation (attempt 1) hangs -> timed out (after 5 s) -> wait 1.5 s -> operation (attempt 2) fails"
+        "operation (attempt 1) hangs -> timed out (cancelled after 5 s) -> wait 1.5 s -> operation (attempt 2) fails"
         " -> give up (no attempt left) -> raise ConnectionError after 6.5 s",
-        "operation (attempt 1) hangs -> timed out (after 5 s) -> wait 1.5 s -> operation (attempt 2) hangs"
-        " -> timed out (after 5 s) -> give up (no attempt left) -> raise TimeoutExceeded after 11.5 s",
+        "operation (attempt 1) hangs -> timed out (cancelled after 5 s) -> wait 1.5 s -> operation (attempt 2) hangs"
+        " -> timed out (cancelled after 5 s) -> give up (no attempt left) -> raise TimeoutExceeded after 11.5 s",
     ]
     assert stories(Retry(2), "hang", KeyError) == [
         "operation (attempt 1) hangs -> never ends",
@@ -45,7 +45,7 @@ def test_a_retry() -> None:
 
 def test_a_wait_that_a_timeout_cuts_short() -> None:
     assert stories(Timeout(3) >> Retry(2, Exponential(4, jitter="equal")), "fail") == [
-        "operation (attempt 1) -> wait 2–4 s -> timed out (after 3 s) -> raise TimeoutExceeded after 3 s",
+        "operation (attempt 1) -> wait 2–4 s -> timed out (cancelled after 3 s) -> raise TimeoutExceeded after 3 s",
         "operation (attempt 1) -> wait 2 s of 2–4 s -> operation (attempt 2) -> give up (no attempt left)"
         " -> raise ConnectionError after 2 s",
     ]

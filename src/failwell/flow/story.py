@@ -192,7 +192,7 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
         case GaveUp():
             return "give up", event.reason, none
         case TimedOut():
-            return "timed out", f"after {seconds(event.seconds)}", none
+            return "timed out", f"cancelled after {seconds(event.seconds)}", none
         case FellBack():
             return f"fall back to {event.alternative}", f"fallback {event.order}", none
         case CacheHit():
