@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +20,30 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_folder_that_is_no_checkout_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match=r"there is no mkdocs\.yml here"):
         builder.build(tmp_path)
+
+
+@pytest.mark.parametrize(("page", "built"), [("index.md", True), ("gone.md", False)])
+def test_a_page_of_the_navigation_that_is_missing_fails_the_build(page: str, built: bool, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Home\n", encoding="utf-8")
+    (tmp_path / "docs" / "assets").mkdir()
+    shutil.copy(ROOT / "docs/assets/mermaid-theme.js", tmp_path / "docs/assets")
+    cache = json.dumps(str(ROOT / ".cache/npm"))
+    settings = f"{{site_name: Small, nav: [{{Page: {page}}}], plugins: [{{failwell: {{cache: {cache}}}}}]}}"
+    (tmp_path / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    if built:
+        assert (builder.build(tmp_path) / "index.html").is_file()
+        return
+    with pytest.raises(SiteError, match="warning"):
+        builder.build(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Home\n", encoding="utf-8")
+    (tmp_path / "mkdocs.yml").write_text("{site_name: Small, plugins: []}", encoding="utf-8")
+    with pytest.raises(SiteError, match="not built"):
+        builder.build(tmp_path, tmp_path / ("a" * 300))
 
 
 def test_a_taken_port_is_replaced() -> None:

@@ -47,7 +47,7 @@ def build(root: Path | None = None, to: Path | None = None) -> Path:
             mkdocs_build(config)
         finally:
             config.plugins.on_shutdown()
-    except MkDocsException as error:
+    except (MkDocsException, OSError) as error:
         raise SiteError(f"the site was not built: {_first_cause(error)}") from error
     return Path(config.site_dir)
 

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Any, cast
 
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
@@ -21,8 +19,6 @@ from mkdocs.structure.pages import Page
 from failwell.site import assets, llms
 from failwell.site.fragments import FragmentError, fill
 from failwell.site.packages import FetchError
-
-_log = logging.getLogger("mkdocs.plugins.failwell")
 
 
 class FailwellConfig(Config):
@@ -45,8 +41,6 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
             assets.place(Path(config.docs_dir), root / self.config.cache)
         except FetchError as error:
             raise PluginError(str(error)) from error
-        if config.nav:
-            config.nav = _existing(config.nav, Path(config.docs_dir))
         self._pages = {}
         return config
 
@@ -71,18 +65,3 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
         order = {uri: place for place, uri in enumerate(self._order)}
         pages = sorted(self._pages.values(), key=lambda page: order.get(page.uri, len(order)))
         llms.write(pages, Path(config.site_dir), title=config.site_name, summary=config.site_description or "")
-
-
-def _existing(nav: list[Any], docs: Path) -> list[Any]:
-    """The navigation without pages that are not written yet, which the log names."""
-    kept: list[Any] = []
-    for entry in nav:
-        title, target = next(iter(cast("dict[str, Any]", entry).items()))
-        if isinstance(target, list):
-            if section := _existing(target, docs):
-                kept.append({title: section})
-        elif (docs / target).is_file():
-            kept.append(entry)
-        else:
-            _log.info("not in the navigation, for it is not written yet: %s", target)
-    return kept
