@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 STACK = """
-from failwell import Retry, Timeout
+import sys
+
+from failwell import Policy, Retry, Timeout
+
+
+class Loud(Policy):
+    told = False
+
+    async def run(self, call, rt):
+        if not Loud.told:
+            Loud.told = True
+            print("exploring", file=sys.stderr, flush=True)
+        return await call()
+
 
 mine = Timeout(5) >> Retry(2)
 long = Retry(200)
-huge = Retry(5) >> Retry(3) >> Timeout(5)
+huge = Loud() >> Retry(5) >> Retry(3) >> Timeout(5)
 print("imported", flush=True)
 """
 RUN = [sys.executable, "-m", "failwell.cli"]
@@ -88,7 +101,7 @@ def test_ctrl_c_leaves_no_file(folder: Path) -> None:
     )
     assert process.stderr is not None
     assert process.stderr.readline() == b"imported\n"
-    time.sleep(0.3)
+    assert process.stderr.readline() == b"exploring\n"
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -111,3 +124,21 @@ def test_list_starts_quickly(folder: Path) -> None:
     )
     loaded = set(done.stderr.split())
     assert not loaded & {"pygraphviz", "graphviz", "failwell.flow.explore", "mkdocs"}
+
+
+def test_what_the_readme_says_of_ones_own_stacks_works(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Your own stacks\n")[2].partition("\n## ")[0]
+    program, commands = re.findall(r"```(?:python|console)\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "shop.py").write_text(program, encoding="utf-8")
+    said: list[str] = []
+    for command in commands.splitlines():
+        name, *arguments = command.split()
+        done = failwell(tmp_path, *arguments)
+        assert (name, done.returncode) == ("failwell", 0), done.stderr
+        said.append(done.stdout)
+    assert "fetch_cart" in (tmp_path / "cart.svg").read_text(encoding="utf-8")
+    drawn, to_file, explained = said
+    assert drawn
+    assert not to_file
+    assert all(word in explained for word in ("success", "latency", "calls", "longest", "Paths"))

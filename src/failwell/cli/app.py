@@ -196,13 +196,13 @@ _WHOLE_WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def _share(p: float) -> str:
-    """A probability as people write it, never rounded up to certainty."""
+    """A probability as people write it, never rounded to certainty or to nothing."""
     percent = 100 * p
     for digits in range(1, 8):
         shown = f"{percent:.{digits}f}"
-        if float(shown) != 100 or p == 1:
+        if float(shown) not in (0, 100) or p in (0, 1):
             return f"{shown.rstrip('0').rstrip('.')} %"
-    return "almost 100 %"
+    return "almost 100 %" if p > 0.5 else "almost 0 %"
 
 
 # --- draw ----------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def _explained(exploration: Exploration, report: Report, fail: float, hang: floa
     shown = exploration.paths[:most]
     yield f"Paths ({len(exploration):,}):"
     for path in shown:
-        yield f"  {_share(path.probability(fail, hang)):>9}  {path}"
+        yield f"  {_share(path.probability(fail, hang)):>11}  {path}"
     if len(shown) < len(exploration):
         yield f"  ... and {len(exploration) - len(shown):,} more (--paths tells all)"
 
@@ -362,10 +362,14 @@ def diagrams_(check: bool, to: str | None) -> None:
     folder = Path(to or "diagrams")
     if to is None and not Path("mkdocs.yml").is_file():
         raise Refused("this is no checkout of Failwell: run it there, or name a folder with --to DIR")
-    if check and not folder.is_dir():
-        raise Refused(f"there is no folder {folder} to check: run this without --check to make it")
-    if folder.exists() and not folder.is_dir():
+    try:
+        is_folder, taken = folder.is_dir(), folder.exists()
+    except OSError as error:  # a name that is too long, a folder on the way that cannot be entered
+        raise Refused(f"cannot use {folder}: {(error.strerror or str(error)).lower()}, give another folder") from None
+    if taken and not is_folder:
         raise Refused(f"{folder} is no folder: give another one")
+    if check and not is_folder:
+        raise Refused(f"there is no folder {folder} to check: run this without --check to make it")
     with progress("files drawn") as count:
         files = drawings(count)
     if check:

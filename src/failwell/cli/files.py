@@ -24,6 +24,9 @@ def check_writable(path: Path) -> None:
     """
     folder = path.parent
     try:
+        for above in path.parents:
+            if above.exists() and not above.is_dir():
+                raise Refused(f"cannot write {path}: {above} is a file, not a folder, choose another folder")
         if not folder.is_dir():
             raise Refused(f"cannot write {path}: there is no folder {folder}, make it first")
         if path.is_dir():

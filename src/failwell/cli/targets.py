@@ -135,10 +135,12 @@ def _broken(name: str, error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
     file, line = (theirs[-1].filename, theirs[-1].lineno) if theirs else ("", None)
+    said = first_line(error)
     if isinstance(error, SyntaxError) and error.filename:
         file, line = error.filename, error.lineno
+        said = f"{type(error).__name__}: {error.msg}"  # without the place, which str(error) tells as well
     where = f" ({Path(file).name}, line {line})" if file else ""
-    return f"module {name!r} does not import: {first_line(error)}{where}; repair it and try again"
+    return f"module {name!r} does not import: {said}{where}; repair it and try again"
 
 
 def _explorable(found: Any) -> bool:
