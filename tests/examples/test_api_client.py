@@ -275,3 +275,15 @@ def test_a_missing_package_fails_an_import_with_the_same_sentence() -> None:
     done = program("-c", "import sys; sys.modules['httpx'] = None; import failwell.examples.api_client")
     assert done.returncode == 1
     assert done.stderr.endswith("ModuleNotFoundError: this example needs httpx: pip install 'failwell[examples]'\n")
+
+
+def test_a_reader_who_leaves_early_is_no_error() -> None:
+    endless = "from failwell.examples.story import quietly\nquietly(lambda: [*map(print, range(10**9))])"
+    command = [sys.executable, "-c", endless]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 0

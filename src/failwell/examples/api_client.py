@@ -14,7 +14,7 @@ from failwell import Cache, Fallback, Outcome, Retry, Timeout
 from failwell.backoff import Exponential
 from failwell.errors import TransientError, transient
 from failwell.examples import unavailable
-from failwell.examples.story import table, tell
+from failwell.examples.story import quietly, table, tell
 
 try:
     import httpx
@@ -117,4 +117,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from failwell import Outcome
@@ -19,7 +21,22 @@ from failwell.events import (
     Waiting,
 )
 
-__all__ = ["table", "tell"]
+__all__ = ["quietly", "table", "tell"]
+
+
+def quietly(main: Callable[[], int]) -> int:
+    """Run a program whose reader may leave early, as ``head`` does; that is no error.
+
+    Args:
+        main: The program; it gives its exit status.
+    """
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be written goes nowhere
+        return 0
+    return status
 
 
 def tell(outcome: Outcome[Any]) -> Iterator[str]:
