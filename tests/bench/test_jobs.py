@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,13 @@ def test_what_does_the_job_passes(name: str, stage: Stage):
     check(stage, build)
 
 
+@pytest.fixture
+def short_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For contenders that wait for the end of a hang."""
+    monkeypatch.setattr(jobs, "HANG", 0.01)
+
+
+@pytest.mark.usefixtures("short_hangs")
 @pytest.mark.parametrize("name", PROOFS)
 def test_a_bare_call_passes_for_nothing(name: str, stage: Stage):
     check, _ = PROOFS[name]
@@ -79,7 +87,7 @@ def wrong_retry(attempts: int, on: type[Exception] = ConnectionError, wait: floa
     [
         (wrong_retry(4), "gives up after 3 calls, not 4"),
         (wrong_retry(3, Exception), "other errors"),
-        (wrong_retry(3, wait=0.26), "wait between two attempts is zero"),
+        (wrong_retry(3, wait=0.001), "wait between two attempts is zero"),
     ],
     ids=["one too many", "retries everything", "waits"],
 )
@@ -93,10 +101,47 @@ def test_a_fallback_that_does_not_try_first_is_noticed(stage: Stage):
         jobs.check_fallback(stage, lambda fn, alternative: alternative)
 
 
+@pytest.mark.usefixtures("short_hangs")
 def test_a_timeout_that_comes_late_is_noticed(stage: Stage):
-    limit = PROOFS["timeout"][1]
-    with pytest.raises(jobs.NotDoingTheJob, match=r"in time|ends what hangs"):
-        jobs.check_timeout(stage, lambda fn, seconds: limit(fn, seconds + jobs.HANG))
+    def sync(fn: Function, seconds: float) -> Function:
+        def late(value: object) -> object:
+            answer = fn(value)
+            if seconds < jobs.LONG:
+                raise TimeoutError
+            return answer
+
+        return late
+
+    def on_loop(fn: Function, seconds: float) -> Function:
+        async def late(value: object) -> object:
+            answer = await fn(value)
+            if seconds < jobs.LONG:
+                raise TimeoutError
+            return answer
+
+        return late
+
+    with pytest.raises(jobs.NotDoingTheJob, match="not when the hang is over"):
+        jobs.check_timeout(stage, either(sync, on_loop))
+
+
+def test_a_wait_of_any_kind_is_noticed():
+    calm = Stage(None)
+    with jobs.waits(calm) as asked:
+        time.sleep(0.001)
+        threading.Event().wait(0.001)
+        threading.Event().wait(timeout=0.001)
+    assert asked == [0.001] * 3
+    with jobs.waits(calm) as asked:
+        time.sleep(0)
+    assert asked == []
+    with asyncio.Runner() as runner:
+        loop = Stage(runner)
+        with jobs.waits(loop) as asked:
+            loop.call(asyncio.sleep, 0.01)
+            loop.call(asyncio.sleep, 0)
+        assert len(asked) == 1
+        assert 0 < asked[0] <= 0.01
 
 
 def test_a_cache_that_never_expires_is_noticed(stage: Stage):
@@ -127,6 +172,7 @@ def test_a_cache_that_ignores_its_arguments_is_noticed(stage: Stage):
         jobs.check_cache_for_ever(stage, deaf)
 
 
+@pytest.mark.usefixtures("short_hangs")
 def test_a_stack_without_a_timeout_is_noticed(stage: Stage):
     def without(fn: Function, alternative: Function, seconds: float) -> Function:
         retried = PROOFS["retry"][1](fn)

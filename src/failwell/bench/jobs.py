@@ -5,9 +5,11 @@ therefore checks a contender before it is timed, with scripted operations, throu
 """
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
 
@@ -20,10 +22,10 @@ FAILURES: Final = 5
 #: A time limit or a time to live that never ends while the clock is watched.
 LONG: Final = 3600.0
 #: A time limit that ends soon, to see that it ends.
-SHORT: Final = 0.01
-#: How long a hanging operation hangs. Not for ever: a plain function cannot be stopped, and a contender without a
-#: time limit has to be found out.
-HANG: Final = 0.25
+SHORT: Final = 0.02
+#: How long a hanging operation hangs unless it is stopped. Not for ever: a contender without a time limit has to be
+#: found out. It is so long that no stall of a busy machine lets a hang end before a `SHORT` limit does.
+HANG = 30.0
 
 Build = Callable[..., Callable[..., Any]]
 
@@ -40,9 +42,11 @@ def expect(condition: bool, what: str) -> None:
 
 @dataclass(slots=True)
 class Tally:
-    """How often a scripted operation was called."""
+    """How often a scripted operation was called, and how often it hung until the hang was over by itself."""
 
     calls: int = 0
+    hung_to_the_end: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
 
 
 Step = type[Exception] | str
@@ -64,7 +68,7 @@ def scripted(stage: Stage, *script: Step) -> tuple[Callable[..., Any], Tally]:
         if isinstance(now, type):
             raise now("scripted")
         if now == "hang":
-            time.sleep(HANG)
+            tally.hung_to_the_end += not tally.released.wait(HANG)
         return value
 
     async def async_operation(value: object) -> object:
@@ -73,6 +77,7 @@ def scripted(stage: Stage, *script: Step) -> tuple[Callable[..., Any], Tally]:
             raise now("scripted")
         if now == "hang":
             await asyncio.sleep(HANG)
+            tally.hung_to_the_end += 1
         return value
 
     return (async_operation if stage.is_async else operation), tally
@@ -85,6 +90,40 @@ def raises(stage: Stage, fn: Callable[..., Any]) -> Exception | None:
     except Exception as error:
         return error
     return None
+
+
+@contextlib.contextmanager
+def waits(stage: Stage) -> Generator[list[float], None, None]:
+    """The lengths of all waits that are asked for meanwhile, other than zero: on the event loop, or in a thread."""
+    asked: list[float] = []
+
+    def noting(wait: Callable[..., Any], seconds_of: Callable[..., float | None]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            seconds = seconds_of(*args, **kwargs)
+            if seconds is not None and seconds > 0:
+                asked.append(seconds)
+            return wait(*args, **kwargs)
+
+        return noted
+
+    def timeout_of(_: object, timeout: float | None = None) -> float | None:
+        return timeout
+
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(mock.patch("time.sleep", noting(time.sleep, float)))
+        condition = threading.Condition
+        patches.enter_context(mock.patch.object(condition, "wait", noting(condition.wait, timeout_of)))
+        if stage.runner is not None:
+            loop = stage.runner.get_loop()
+
+            def call_at(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:  # every timer ends up here
+                if (seconds := when - loop.time()) > 0:
+                    asked.append(seconds)
+                return usual(when, *args, **kwargs)
+
+            usual = loop.call_at
+            patches.enter_context(mock.patch.object(loop, "call_at", call_at))
+        yield asked
 
 
 def pauses(stage: Stage, fn: Callable[..., Any], calls: int = 20) -> float:
@@ -203,10 +242,10 @@ def instead(stage: Stage) -> Callable[..., Any]:
 def check_retry(stage: Stage, build: Build) -> None:
     """Success is returned; two failures are survived; the third one ends it; other errors are not retried."""
     operation, tally = scripted(stage, ConnectionError, ConnectionError, "ok")
-    started = time.perf_counter()
-    expect(stage.call(stage.build(build, operation), 7) == 7, "a retry returns what the operation returned")
+    with waits(stage) as asked:
+        expect(stage.call(stage.build(build, operation), 7) == 7, "a retry returns what the operation returned")
     expect(tally.calls == ATTEMPTS, f"a retry calls {ATTEMPTS} times here, not {tally.calls}")
-    expect(time.perf_counter() - started < 0.5, "the wait between two attempts is zero")
+    expect(not asked, f"the wait between two attempts is zero, not {asked} seconds")
     operation, tally = scripted(stage, ConnectionError)
     expect(raises(stage, stage.build(build, operation)) is not None, "a retry gives up")
     expect(tally.calls == ATTEMPTS, f"a retry gives up after {ATTEMPTS} calls, not {tally.calls}")
@@ -230,11 +269,12 @@ def check_timeout(stage: Stage, build: Build) -> None:
     """A fast operation is returned; a hanging one ends in an exception, in time."""
     operation, _ = scripted(stage, "ok")
     expect(stage.call(stage.build(build, operation, LONG), 7) == 7, "a timeout returns what came in time")
-    operation, _ = scripted(stage, "hang")
-    started = time.perf_counter()
+    operation, tally = scripted(stage, "hang")
     error = raises(stage, stage.build(build, operation, SHORT))
+    late = tally.hung_to_the_end
+    tally.released.set()
     expect(error is not None, "a timeout ends what hangs")
-    expect(time.perf_counter() - started < HANG, "a timeout ends what hangs in time")
+    expect(not late, "a timeout ends what hangs in time, not when the hang is over")
 
 
 def check_cache_for_ever(stage: Stage, build: Build) -> None:
@@ -269,8 +309,12 @@ def check_stack(stage: Stage, build: Build) -> None:
         operation, tally = scripted(stage, *script)
         seconds = SHORT if "hang" in script else LONG
         made = stage.build(build, operation, instead(stage), seconds)
-        expect(stage.call(made, 7) == answer, f"{script} is answered with {answer}")
+        answered = stage.call(made, 7)
+        late = tally.hung_to_the_end
+        tally.released.set()
+        expect(answered == answer, f"{script} is answered with {answer}")
         expect(tally.calls == calls, f"{script} takes {calls} calls, not {tally.calls}")
+        expect(not late, f"{script}: a hang is ended in time")
 
 
 def check_breaker(stage: Stage, build: Build) -> None:
