@@ -42,7 +42,15 @@ def test_every_pattern_is_there_in_every_format(fresh: dict[str, bytes]) -> None
         ("saga", ["step 1", "step 2", "step 3", "cancel_email", "delete_user", "(raise SagaError)"]),
         (
             "stack",
-            ["<Cache?>", "[api_call] attempt 1–3", "cancelled after 30 s", "{give up}", "fallback 1", "fallback 2", "raise"],
+            [
+                "<Cache?>",
+                "[api_call] attempt 1–3",
+                "cancelled after 30 s",
+                "{give up}",
+                "fallback 1",
+                "fallback 2",
+                "raise",
+            ],
         ),
     ],
 )

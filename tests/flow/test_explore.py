@@ -763,3 +763,17 @@ def test_steps_of_a_saga_may_have_a_retry_of_their_own() -> None:
         f"fail ok -> {{'reserve': {Answer('reserve')}}} after 1",
         "fail fail -> SagaError after 1",
     ]
+
+
+@pytest.mark.parametrize("after", [1, 7, 30])
+def test_an_interrupt_ends_the_exploration(after: int) -> None:
+    steps = iter(range(after))
+
+    class Interrupted(Policy):
+        async def run(self, call: Any, rt: Any) -> Any:
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            return await call()
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(Retry(3, backoff=backoff.Fixed(1)) >> Interrupted() >> Retry(4, backoff=backoff.Fixed(1)))

@@ -179,7 +179,9 @@ class _Search:
         elif self.recording:
             made = event(layer, operation, self.loop.clock.now, None, *own, **named)
             self.trace.append(made)
-            self.errors += [value for value in own if isinstance(value, BaseException)]
+            for value in own:
+                if isinstance(value, BaseException):
+                    self.errors.append(value)
             if event is GaveUp and made.reason == GaveUp.NO_TIME_LEFT:
                 self.time_decides()
         else:
@@ -594,6 +596,8 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
             return None
     else:
         result, error = _on_loop(search, run)
+    if error is not None and not isinstance(error, (Exception, _NeverEnds)):
+        raise error  # Ctrl-C says nothing about the policy
     search.finished()
     if search.fault is not None:
         if search.draws:
@@ -605,8 +609,6 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
         return Path(trace, result, None, search.loop.clock.now, search.mark.degraded)
     if isinstance(error, _NeverEnds):
         return Path(trace, None, None, float("inf"))
-    if not isinstance(error, Exception):
-        raise error
     _forget_frames(error)
     return Path(trace, None, error, search.loop.clock.now)
 
