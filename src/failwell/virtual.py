@@ -210,8 +210,9 @@ class _Worker:
 
 _IDLE = 10.0
 _idle: collections.deque[_Worker] = collections.deque()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # threads do not survive a fork
+# Threads do not survive a fork. (Windows has none: there, the arguments are taken and nothing is done.)
+_at_fork: Any = getattr(os, "register_at_fork", dict)
+_at_fork(after_in_child=_idle.clear)
 
 
 def start_thread(work: Callable[[], object]) -> None:

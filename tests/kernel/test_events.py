@@ -11,6 +11,7 @@ from typing import Any, ClassVar, get_args
 
 import pytest
 
+import failwell
 from failwell import Outcome, Retry, backoff, errors, events, listening, subscribe
 from failwell.events import Attempt, Event, GaveUp, Role, Waiting, bus
 from tests.kernel.world import World
@@ -233,3 +234,9 @@ def test_importing_failwell_loads_little_more_than_asyncio() -> None:
     script = "import sys, failwell; print('failwell.flow' in sys.modules)"
     flow = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert flow.stdout.strip() == "False"
+
+
+def test_the_public_names_are_listed_and_others_are_refused() -> None:
+    assert set(failwell.__all__) <= set(dir(failwell))
+    with pytest.raises(AttributeError, match="no_such_pattern"):
+        failwell.no_such_pattern  # noqa: B018

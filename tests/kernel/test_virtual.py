@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import random
 import signal
 import threading
@@ -448,3 +449,31 @@ def test_a_timeout_far_in_the_future_is_explored_and_run() -> None:
     (path,) = [path for path in explore(Timeout(20_000_000)).paths if path.choices[0].option == "hang"]
     assert type(path.error).__name__ == "TimeoutExceeded"
     assert path.elapsed == 20_000_000
+
+
+# --- threads that are used again ---
+
+
+def test_a_thread_is_used_again_and_ends_when_it_had_no_work_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "_IDLE", 0.05)
+    monkeypatch.setattr(virtual, "_idle", collections.deque())
+    used: list[threading.Thread] = []
+    for _ in range(2):
+        done = threading.Event()
+        virtual.start_thread(lambda done=done: (used.append(threading.current_thread()), done.set(), True)[-1])
+        assert done.wait(5)
+        while not virtual._idle and used[-1].is_alive():
+            time.sleep(0.001)
+    assert used[0] is used[1]
+    used[0].join(5)
+    assert not used[0].is_alive()
+    assert len(virtual._idle) == 0
+
+
+def test_a_thread_that_was_just_taken_waits_on_for_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "_IDLE", 0.01)
+    worker = virtual._Worker()
+    time.sleep(0.1)
+    done = threading.Event()
+    worker.inbox.put(done.set)
+    assert done.wait(5)
