@@ -477,3 +477,9 @@ def test_a_thread_that_was_just_taken_waits_on_for_its_work(monkeypatch: pytest.
     done = threading.Event()
     worker.inbox.put(done.set)
     assert done.wait(5)
+
+
+def test_a_plain_sleep_of_zero_is_no_time_and_no_error() -> None:
+    with virtual.clock() as clock:
+        time.sleep(0)
+        assert clock.now == 0

@@ -774,3 +774,7 @@ def test_what_is_no_list_of_steps_and_no_name_is_refused_by_name() -> None:
         Saga(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="name"):
         Step(print, name=3)  # type: ignore[arg-type]
+
+
+def test_a_saga_may_have_less_than_a_second() -> None:
+    assert Saga([(print, None)], timeout=0.5).timeout == 0.5
