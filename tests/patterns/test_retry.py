@@ -612,7 +612,7 @@ def test_what_cannot_work_is_refused_when_the_retry_is_made(name: str, value: An
 
 @pytest.mark.parametrize("missing", ["deposit", "withdraw"])
 def test_a_budget_needs_both_of_its_methods(missing: str) -> None:
-    half = SimpleNamespace(deposit=lambda: None, withdraw=lambda: True)
+    half: Any = SimpleNamespace(deposit=lambda: None, withdraw=lambda: True)
     delattr(half, missing)
     with pytest.raises(TypeError, match="budget"):
         Retry(budget=half)
