@@ -904,3 +904,42 @@ def test_a_user_s_state_is_the_same_on_each_replay() -> None:
     first, second = (explore(Racing(1.0, calls=3) >> Retry(2, backoff.Fixed(0.5))) for _ in range(2))
     assert [path.choices for path in first.paths] == [path.choices for path in second.paths]
     assert [path.elapsed for path in first.paths] == [path.elapsed for path in second.paths]
+
+
+# --- errors that nobody sees are no noise ---
+
+
+def test_a_cleanup_that_fails_while_its_caller_is_cancelled_is_not_reported_as_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def cleanup() -> None:
+        await asyncio.sleep(1)
+        raise ValueError("nobody sees this")
+
+    async def main() -> None:
+        task = asyncio.create_task(AsyncRuntime("layer", "operation").shielded(cleanup))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    virtual.run(main())
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+def test_a_loser_that_fails_when_it_is_cancelled_is_not_reported_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    async def slow() -> str:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            raise ValueError("nobody sees this")
+
+    async def quick() -> str:
+        return "answer"
+
+    async def main() -> str:
+        return await AsyncRuntime("layer", "operation").first([slow, quick], 1.0)
+
+    assert virtual.run(main()) == "answer"
+    gc.collect()
+    assert "never retrieved" not in caplog.text
