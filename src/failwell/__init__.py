@@ -9,7 +9,7 @@ from failwell.patterns.fallback import Fallback
 from failwell.patterns.retry import Retry
 from failwell.patterns.saga import Saga, Step
 from failwell.patterns.timeout import Timeout
-from failwell.policy import Policy, Stack
+from failwell.policy import Policy, Stack, not_idempotent
 
 if TYPE_CHECKING:
     from failwell.flow import explore
@@ -28,6 +28,7 @@ __all__ = [
     "errors",
     "explore",
     "listening",
+    "not_idempotent",
     "subscribe",
     "virtual",
 ]

@@ -17,9 +17,13 @@ from typing import Any, Literal
 
 __all__ = [
     "AuthenticationError",
+    "BulkheadFullError",
+    "BulkheadTimeoutError",
+    "CircuitOpenError",
     "ErrorContext",
     "NotDeterministic",
     "PermanentError",
+    "RateLimitedError",
     "RecoveryError",
     "SagaError",
     "TimeoutExceeded",
@@ -27,6 +31,7 @@ __all__ = [
     "TransientError",
     "Transport",
     "UnavailableError",
+    "ValidationFailed",
     "classify",
     "context",
     "current_context",
@@ -129,6 +134,79 @@ class SagaError(RecoveryError):
     def __reduce__(self) -> tuple[Any, ...]:
         again = functools.partial(type(self), step=self.step, state=self.state)
         return again, (self.cause, self.compensated, self.failures), self.__dict__
+
+
+class CircuitOpenError(RecoveryError):
+    """A circuit breaker refused a call because too many calls before it failed.
+
+    Attributes:
+        operation: The operation that was not called.
+        retry_after: Seconds until the breaker lets a probe through; None if it was opened by hand and stays open.
+    """
+
+    def __init__(self, operation: str = "operation", retry_after: float | None = None) -> None:
+        self.operation = operation
+        self.retry_after = retry_after
+        when = "until it is reset" if retry_after is None else f"for another {retry_after:.3g} s"
+        super().__init__(f"{operation} was not called: its circuit is open {when}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.retry_after), self.__dict__
+
+
+class RateLimitedError(RecoveryError):
+    """A rate limiter refused a call because too many were made lately.
+
+    Attributes:
+        operation: The operation that was not called.
+        retry_after: Seconds after which a call is admitted.
+    """
+
+    def __init__(self, operation: str = "operation", retry_after: float = 0.0) -> None:
+        self.operation = operation
+        self.retry_after = retry_after
+        super().__init__(f"{operation} was not called: its rate limit is exceeded for another {retry_after:.3g} s")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.retry_after), self.__dict__
+
+
+class BulkheadFullError(RecoveryError):
+    """A bulkhead refused a call because as many as it holds are under way, and its queue is full.
+
+    Attributes:
+        operation: The operation that was not called.
+    """
+
+    def __init__(self, operation: str = "operation", message: str = "its bulkhead is full") -> None:
+        self.operation = operation
+        self.reason = message
+        super().__init__(f"{operation} was not called: {message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.reason), self.__dict__
+
+
+class BulkheadTimeoutError(BulkheadFullError):
+    """A call waited too long in the queue of a bulkhead."""
+
+
+class ValidationFailed(RecoveryError):
+    """An argument or a result was rejected by a validator.
+
+    Attributes:
+        operation: The operation that was not called, or whose result it is.
+        what: ``"input"`` or ``"output"``.
+    """
+
+    def __init__(self, operation: str = "operation", what: str = "output", reason: str = "") -> None:
+        self.operation = operation
+        self.what = what
+        self.reason = reason
+        super().__init__(f"the {what} of {operation} is not valid{f': {reason}' * bool(reason)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.what, self.reason), self.__dict__
 
 
 class TooManyPaths(RecoveryError):

@@ -23,6 +23,9 @@ __all__ = [
     "CacheHit",
     "CacheMiss",
     "CacheStored",
+    "CircuitClosed",
+    "CircuitHalfOpened",
+    "CircuitOpened",
     "Compensated",
     "Compensating",
     "CompensationFailed",
@@ -31,7 +34,10 @@ __all__ = [
     "GaveUp",
     "Listener",
     "Outcome",
+    "Queued",
+    "Rejected",
     "Role",
+    "Routed",
     "StaleServed",
     "StepCompleted",
     "StepStarted",
@@ -161,6 +167,63 @@ class TimedOut(Event):
     __slots__ = ()
     role = "error"
     seconds: float
+
+
+# --- not calling ---------------------------------------------------------------------------------
+
+
+class Rejected(Event):
+    """The call was refused without being made. ``reason`` says why, ``retry_after`` in how many seconds to come back.
+
+    ``retry_after`` is None where nobody can know.
+    """
+
+    __slots__ = ()
+    role = "error"
+    reason: str
+    retry_after: float | None
+
+
+class Queued(Event):
+    """The call waits for its turn, for ``seconds`` at most (infinite: until it comes)."""
+
+    __slots__ = ()
+    role = "recovery"
+    seconds: float
+
+
+class CircuitOpened(Event):
+    """The breaker lets nothing through for the next ``seconds``, because ``failures`` calls failed (or were slow)."""
+
+    __slots__ = ()
+    role = "error"
+    failures: int
+    seconds: float
+
+
+class CircuitHalfOpened(Event):
+    """The breaker lets probes through, to see whether the other side is back."""
+
+    __slots__ = ()
+    role = "recovery"
+
+
+class CircuitClosed(Event):
+    """The breaker lets everything through again."""
+
+    __slots__ = ()
+    role = "success"
+
+
+# --- choosing ------------------------------------------------------------------------------------
+
+
+class Routed(Event):
+    """The call goes to ``route``."""
+
+    __slots__ = ()
+    role = "decision"
+    route: str
 
 
 # --- answering anyway ----------------------------------------------------------------------------

@@ -16,7 +16,19 @@ from failwell.derive import Call, PlainCall, derive
 from failwell.events import Event, Outcome, listening
 from failwell.runtime import TAKES_CALL, AsyncRuntime, BlockingRuntime, Mark, Runtime, UnexpectedAwaitable, name_of
 
-__all__ = ["Matches", "On", "Operation", "Pattern", "Policy", "Protected", "Stack", "is_async", "matching", "protected"]
+__all__ = [
+    "Matches",
+    "On",
+    "Operation",
+    "Pattern",
+    "Policy",
+    "Protected",
+    "Stack",
+    "is_async",
+    "matching",
+    "not_idempotent",
+    "protected",
+]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -104,6 +116,18 @@ class Pattern:
     def situations(self) -> Mapping[str, Callable[[], Any]]:
         """Name -> maker of a fresh state, for patterns that keep one. The first is what a new object starts in."""
         return {}
+
+    def situation(self, state: Any, now: float) -> str:
+        """Which of its situations a state is in, for the state machine.
+
+        Args:
+            state: A state that one of ``situations()`` made.
+            now: Monotonic seconds.
+
+        Returns:
+            One of the names of ``situations()``; by default the first.
+        """
+        return next(iter(self.situations()), "")
 
     def describe(self) -> dict[str, Any]:
         """The parameters by name, with their values."""
@@ -258,6 +282,20 @@ class Policy(Pattern):
 def _method(policy: Policy, method: Any) -> Any:
     """The same kind of method, around the protected function."""
     return type(method)(policy(method.__func__))
+
+
+def not_idempotent(fn: T) -> T:
+    """Mark an operation that must not happen twice, so that the lint finds what would repeat it.
+
+    Args:
+        fn: A function, such as one that charges a card without an idempotency key.
+
+    Returns:
+        The function itself.
+    """
+    known: Any = fn
+    known.__failwell_not_idempotent__ = True
+    return fn
 
 
 class Operation(Pattern):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from failwell.catalog import CARDS, GROUPS
-from failwell.cli import app, diagrams, files, main, targets
+from failwell.cli import app, diagrams, files, main, targets, words
 from failwell.flow.draw import FORMATS
 
 OWN = """
@@ -110,7 +110,7 @@ def test_show_computes_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_share_is_never_rounded_up_to_certainty() -> None:
-    assert [app._share(p) for p in (1, 0, 0.9999999, 0.999, 1 - 1e-12)] == [
+    assert [words.share(p) for p in (1, 0, 0.9999999, 0.999, 1 - 1e-12)] == [
         "100 %",
         "0 %",
         "99.99999 %",

@@ -16,9 +16,9 @@ import contextlib
 import functools
 import gc
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyPaths
@@ -29,6 +29,9 @@ from failwell.flow.report import Report, make_report
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
 from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, deadline, name_of
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
+
+if TYPE_CHECKING:
+    from failwell.flow.lint import Finding
 
 __all__ = ["Exploration", "explore"]
 
@@ -42,12 +45,16 @@ class Exploration:
         paths: The paths, in the order in which they were found.
         name: The operation's name.
         layers: The layers, outermost first.
+        not_idempotent: Names of operations that are marked as such, see `failwell.not_idempotent`.
     """
 
-    def __init__(self, paths: list[Path], name: str, layers: Sequence[Pattern]) -> None:
+    def __init__(
+        self, paths: list[Path], name: str, layers: Sequence[Pattern], not_idempotent: Iterable[str] = ()
+    ) -> None:
         self.paths = paths
         self.name = name
         self.layers = tuple(layers)
+        self.not_idempotent = frozenset(not_idempotent)
 
     def graph(self, compact: bool = True) -> Graph:
         """The flow diagram: the smallest graph of all paths.
@@ -81,6 +88,18 @@ class Exploration:
             ValueError: If odds are not between 0 and 1, or sum up to more than 1.
         """
         return make_report(self, fail, hang, situations)
+
+    def lint(self) -> list[Finding]:
+        """What is wrong with the policy, as far as its paths show it; each finding with a path as evidence."""
+        from failwell.flow.lint import lint
+
+        return lint(self)
+
+    def states(self) -> tuple[Graph, ...]:
+        """The state machine of each layer that keeps a state, as graphs that can be drawn."""
+        from failwell.flow.states import states
+
+        return states(self)
 
     @property
     def title(self) -> str:
@@ -129,6 +148,7 @@ class _Search:
         self.loop = VirtualLoop()
         self.runtime: type[_ExploringRuntime] = _StraightRuntime
         self.mark = Mark(tentative=True)
+        self.not_idempotent: set[str] = set()
         self.draws = False  # whether the policy draws lots by itself: then it gets the same ones on each path
         self.frames: list[_Frame] = []
         self.trace: list[Choice | Event] = []
@@ -256,12 +276,20 @@ class _Search:
         if known is not None:
             return await self.protected_function(known)
         says = Alternative.of(fn)
-        return await self.operation(name or name_of(fn), layer, never_fails=says is not None and says.never_fails)
+        name = name or name_of(fn)
+        self.look_at(fn, name)
+        return await self.operation(name, layer, never_fails=says is not None and says.never_fails)
+
+    def look_at(self, fn: Any, name: str) -> None:
+        """See what an operation says about itself."""
+        if getattr(fn, "__failwell_not_idempotent__", False) is True:
+            self.not_idempotent.add(name)
 
     def protected_function(self, known: Protected[Any]) -> Any:
         layers, fn = _flat(known)
         if isinstance(fn, Operation):
             return self.chain((*layers, fn), known.name, _nothing_inside)()
+        self.look_at(fn, known.name)
         fails_with = functools.partial(_make, _handled_type(layers))
         inside = functools.partial(self.operation, known.name, "", fails_with=fails_with)
         return self.chain(layers, known.name, inside)()
@@ -468,6 +496,7 @@ def explore(
     _check_limit(limit)
     names, makers = _ways(outcomes, layers)
     search = _Search(names, makers)
+    search.look_at(policy, name)  # a decorated function has the marks of what it decorates
     inside = _nothing_inside if inner is None else functools.partial(search.operation, name, "")
     paths: list[Path] = []
     with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark:
@@ -485,7 +514,7 @@ def explore(
             paths.append(path)
             if progress is not None and len(paths) % 1000 == 0:
                 progress(len(paths))
-    return Exploration(paths, name, layers)
+    return Exploration(paths, name, layers, search.not_idempotent)
 
 
 def _check_limit(limit: Any) -> None:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from failwell import Cache, Fallback, Retry, Timeout
 from failwell.backoff import Exponential
 from failwell.catalog import CARDS
-from failwell.catalog.cards import backup_api, llama_local
+from failwell.catalog.cards.fallback import llama_local
+from failwell.catalog.cards.stack import backup_api
 from failwell.policy import Pattern, Policy
 
 __all__ = ["LAYERS", "STACKS", "Subject", "subject", "subjects"]
