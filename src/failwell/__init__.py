@@ -7,8 +7,10 @@ from failwell.events import Outcome, listening, subscribe
 from failwell.patterns.cache import Cache
 from failwell.patterns.fallback import Fallback
 from failwell.patterns.retry import Retry
+from failwell.patterns.router import Router
 from failwell.patterns.saga import Saga, Step
 from failwell.patterns.timeout import Timeout
+from failwell.patterns.validate import Validate
 from failwell.policy import Policy, Stack, not_idempotent
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ __all__ = [
     "Outcome",
     "Policy",
     "Retry",
+    "Router",
     "Saga",
     "Stack",
     "Step",
     "Timeout",
+    "Validate",
     "backoff",
     "errors",
     "explore",

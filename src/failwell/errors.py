@@ -31,6 +31,7 @@ __all__ = [
     "TransientError",
     "Transport",
     "UnavailableError",
+    "UnknownRouteError",
     "ValidationFailed",
     "classify",
     "context",
@@ -189,6 +190,25 @@ class BulkheadFullError(RecoveryError):
 
 class BulkheadTimeoutError(BulkheadFullError):
     """A call waited too long in the queue of a bulkhead."""
+
+
+class UnknownRouteError(RecoveryError, LookupError):
+    """A router was told to take a route that it does not have, and has no default.
+
+    Attributes:
+        operation: The router's name.
+        route: What was chosen.
+        known: The names of the routes that there are.
+    """
+
+    def __init__(self, operation: str, route: object, known: Iterable[str] = ()) -> None:
+        self.operation = operation
+        self.route = route
+        self.known = tuple(known)
+        super().__init__(f"{operation} has no route {route!r}; it has {', '.join(self.known)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.route, self.known), self.__dict__
 
 
 class ValidationFailed(RecoveryError):
