@@ -183,12 +183,14 @@ class Pattern:
 
     def __repr__(self) -> str:
         shown: list[str] = []
-        for name, p in _parameters(type(self)).items():
+        for place, (name, p) in enumerate(_parameters(type(self)).items()):
             value = getattr(self, name, p.default)
             if p.kind is p.VAR_POSITIONAL:
                 shown += [_brief(one) for one in value]
             elif value is not p.default and value != p.default:
-                shown.append(f"{name}={_brief(value)}")
+                # As one would type it: Timeout(30), Cache(60, stale_if_error=600).
+                goes_without = place == 0 and p.kind is not p.KEYWORD_ONLY
+                shown.append(_brief(value) if goes_without else f"{name}={_brief(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -203,6 +205,13 @@ def _parameters(pattern: type) -> Mapping[str, inspect.Parameter]:
 
 
 def _brief(value: Any) -> str:
+    """A value as one would type it: functions and error types by name, also inside of a plain container."""
+    kind: type = value.__class__
+    if kind is dict:
+        return f"{{{', '.join(f'{key!r}: {_brief(one)}' for key, one in value.items())}}}"
+    if kind is tuple or kind is list:
+        shown = ", ".join(map(_brief, value))
+        return f"[{shown}]" if kind is list else f"({shown}{',' * (len(value) == 1)})"
     return name_of(value) if callable(value) and not isinstance(value, Pattern) else repr(value)
 
 

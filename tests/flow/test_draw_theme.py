@@ -88,7 +88,7 @@ def test_wrapped_lines_fit_and_lose_nothing(text: str) -> None:
 
 
 def test_code_is_broken_between_layers_and_at_commas() -> None:
-    lines = code_lines("Cache(ttl=60) >> Retry(backoff=Exponential(initial=1.0, multiplier=2.0, max=60.0)) >> load", 44)
-    assert lines[0] == "Cache(ttl=60)"
+    lines = code_lines("Cache(60) >> Retry(backoff=Exponential(initial=1.0, multiplier=2.0, max=60.0)) >> load", 44)
+    assert lines[0] == "Cache(60)"
     assert lines[-1] == ">> load"
     assert all(len(line) <= 44 for line in lines)

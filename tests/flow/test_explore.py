@@ -155,14 +155,14 @@ def test_a_decorated_function_brings_its_name() -> None:
         spare()
 
     found = explore(fetch)
-    assert (found.name, found.title) == ("fetch", "Timeout(seconds=1) >> fetch")
+    assert (found.name, found.title) == ("fetch", "Timeout(1) >> fetch")
     assert [str(choice) for path in found.paths for choice in path.choices] == [
         "fetch: ok",
         "fetch: fail",
         "fetch: hang",
     ]
     assert [layer.label for layer in found.layers] == ["Timeout"]
-    assert (len(found), repr(found)) == (3, "<Exploration of Timeout(seconds=1) >> fetch: 3 paths>")
+    assert (len(found), repr(found)) == (3, "<Exploration of Timeout(1) >> fetch: 3 paths>")
 
 
 def test_the_operation_of_a_policy_can_be_named() -> None:
@@ -173,7 +173,7 @@ def test_the_operation_of_a_policy_can_be_named() -> None:
 def test_a_saga_stacks_as_the_innermost_call() -> None:
     saga = Saga([(charge, None)])
     found = explore(Timeout(3)(saga))
-    assert (found.name, found.title) == ("saga", f"Timeout(seconds=3) >> {saga!r}")
+    assert (found.name, found.title) == ("saga", f"Timeout(3) >> {saga!r}")
     assert ways(Timeout(3)(saga)) == [
         f"ok -> {{'charge': {Answer('charge')}}} after 0",
         "fail -> SagaError after 0",

@@ -156,13 +156,13 @@ def test_a_node_says_where_it_comes_from() -> None:
         (4, "end", "error", "raise TimeoutExceeded", ""),
     ]
     assert graph.nodes[1].events == ("Retry.Attempt(1)",)
-    assert graph.title == "Timeout(seconds=3) >> Retry(max_attempts=2, backoff=Fixed(delay=5.0)) >> operation"
+    assert graph.title == "Timeout(3) >> Retry(2, backoff=Fixed(delay=5.0)) >> operation"
     assert repr(graph) == f"<Graph of {graph.title}: 5 nodes, 4 edges>"
 
 
 def test_a_path_of_something_else_is_refused() -> None:
     graph = explore(Timeout(1)).graph()
-    with pytest.raises(ValueError, match=r"this path is not one of Timeout\(seconds=1\) >> operation: no way for"):
+    with pytest.raises(ValueError, match=r"this path is not one of Timeout\(1\) >> operation: no way for"):
         graph.walk(explore(Retry(2)).paths[-1])
 
 

@@ -274,7 +274,7 @@ def test_replace_gives_a_changed_copy_that_shares_the_state() -> None:
     assert Counts().call(lambda: "a") == ("a", 1)
     with pytest.raises(TypeError, match="Counts has no parameter 'steps'; it has step, unit"):
         first.replace(steps=2)
-    assert repr(second) == "Counts(step=10)"
+    assert repr(second) == "Counts(10)"
 
 
 def test_the_live_state_is_made_once_however_many_threads_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,8 +303,19 @@ def test_every_parameter_of_a_public_name_can_be_given_by_name() -> None:
 
 def test_a_repr_leaves_out_what_equals_its_default() -> None:
     zero = float("0")
-    assert repr(Cache(1, stale_if_error=zero, max_size=int("1024"))) == "Cache(ttl=1)"
-    assert repr(Cache(1, stale_if_error=2, max_size=1023)) == "Cache(ttl=1, stale_if_error=2, max_size=1023)"
+    assert repr(Cache(1, stale_if_error=zero, max_size=int("1024"))) == "Cache(1)"
+    assert repr(Cache(1, stale_if_error=2, max_size=1023)) == "Cache(1, stale_if_error=2, max_size=1023)"
+
+
+def test_a_repr_is_what_one_would_type() -> None:
+    class Given(Policy):
+        def __init__(self, *, first: object = None) -> None:
+            self.first = first
+
+    assert repr(Fallback(max, on=(KeyError, OSError))) == "Fallback(max, on=(KeyError, OSError))"
+    assert (
+        repr(Given(first={"a": max, "b": [min, (Timeout(3),)]})) == "Given(first={'a': max, 'b': [min, (Timeout(3),)]})"
+    )
 
 
 def test_replace_knows_positional_parameters() -> None:

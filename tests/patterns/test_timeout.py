@@ -144,8 +144,8 @@ def test_bad_arguments_are_refused_by_name_and_value(wrong: Any, message: str) -
 
 
 def test_the_repr_shows_a_default_only_where_there_is_one() -> None:
-    assert repr(Timeout(3)) == "Timeout(seconds=3)"
-    assert repr(Timeout(3, None)) == "Timeout(seconds=3, default=None)"
+    assert repr(Timeout(3)) == "Timeout(3)"
+    assert repr(Timeout(3, None)) == "Timeout(3, default=None)"
     assert repr(RAISE) == "RAISE"
     assert Timeout(3).replace(seconds=4).describe() == {"seconds": 4, "default": RAISE}
 

@@ -66,7 +66,7 @@ class Router(Operation):
         self.select = select
         self.default = default
         self.name = name
-        self._names = tuple(routes)
+        self._names: tuple[Any, ...] = tuple(routes)  # what select really returns is up to it
         self._known = {route: (operation, _told_apart(route, routes)) for route, operation in routes.items()}
         self._is_async = any(map(is_async, (select, *routes.values())))
 
@@ -87,7 +87,7 @@ class Router(Operation):
 
     @property
     def label(self) -> str:
-        return self.name or type(self).__name__
+        return self.name or super().label
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the route that fits.

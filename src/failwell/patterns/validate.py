@@ -84,7 +84,7 @@ class Validate(Policy):
 
     @property
     def label(self) -> str:
-        return self.name or type(self).__name__
+        return self.name or super().label
 
 
 def _rejected(rt: Runtime, what: str, reason: str) -> ValidationFailed:
