@@ -16,6 +16,8 @@ from failwell.events import (
     Event,
     FellBack,
     GaveUp,
+    Rejected,
+    Routed,
     StaleServed,
     StepCompleted,
     StepStarted,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["happy_path", "sequence", "unhappy_path"]
 
 _SETTINGS = '%%{init: {"sequence": {"mirrorActors": false}}}%%'  # nobody is told twice
+_SHOWN_AS_CHOICE = (CacheHit, CacheMiss, Routed)
 _SILENT = (Compensated, CompensationFailed, StepCompleted)
 
 
@@ -123,7 +126,7 @@ class _Telling:
         trace = self.path.trace
         before: Choice | Event | None = None
         for place, item in enumerate(trace):
-            said = isinstance(before, Choice) and isinstance(item, (CacheHit, CacheMiss)) and before.layer == item.layer
+            said = isinstance(before, Choice) and isinstance(item, _SHOWN_AS_CHOICE) and before.layer == item.layer
             before = item
             if isinstance(item, Event):
                 if not said:
@@ -254,6 +257,10 @@ def _words(event: Event) -> str:
             return f"wait {seconds(event.delay)}{spread}"
         case GaveUp():
             return f"give up: {event.reason}"
+        case Rejected():
+            return f"rejected: {event.reason}"
+        case Routed():
+            return f"take route {event.route}"
         case CacheStored():
             return f"store {'degraded ' * event.degraded}for {seconds(event.ttl)}"
         case StaleServed():
