@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from failwell import backoff, errors, virtual
 from failwell.events import Outcome, listening, subscribe
 from failwell.patterns.cache import Cache
+from failwell.patterns.circuit_breaker import CircuitBreaker, CircuitState, CountWindow, TimeWindow
 from failwell.patterns.fallback import Fallback
 from failwell.patterns.retry import Retry
 from failwell.patterns.router import Router
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cache",
+    "CircuitBreaker",
+    "CircuitState",
+    "CountWindow",
     "Fallback",
     "Outcome",
     "Policy",
@@ -26,6 +30,7 @@ __all__ = [
     "Saga",
     "Stack",
     "Step",
+    "TimeWindow",
     "Timeout",
     "Validate",
     "backoff",

@@ -21,6 +21,7 @@ __all__ = [
     "BulkheadTimeoutError",
     "CircuitOpenError",
     "ErrorContext",
+    "IllegalTransition",
     "NotDeterministic",
     "PermanentError",
     "RateLimitedError",
@@ -142,7 +143,8 @@ class CircuitOpenError(RecoveryError):
 
     Attributes:
         operation: The operation that was not called.
-        retry_after: Seconds until the breaker lets a probe through; None if it was opened by hand and stays open.
+        retry_after: Seconds after which the breaker lets a probe through, at the latest; None if it was forced open
+            and stays so. What opened it is the ``__cause__``.
     """
 
     def __init__(self, operation: str = "operation", retry_after: float | None = None) -> None:
@@ -153,6 +155,23 @@ class CircuitOpenError(RecoveryError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.operation, self.retry_after), self.__dict__
+
+
+class IllegalTransition(RecoveryError):
+    """A circuit breaker was told to do what makes no sense in its state; it stays as it is.
+
+    Attributes:
+        before: The state that it is in.
+        after: The state that it was to enter.
+    """
+
+    def __init__(self, before: str, after: str) -> None:
+        self.before = before
+        self.after = after
+        super().__init__(f"a circuit that is {before} cannot become {after}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.before, self.after), self.__dict__
 
 
 class RateLimitedError(RecoveryError):

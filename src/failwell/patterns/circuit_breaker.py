@@ -1,0 +1,582 @@
+"""Circuit breaker: stop calling what is down, and find out by single calls whether it is back.
+
+Use when a service that is down costs its callers time or is kept down by their calls. Do not use for errors
+that say nothing about the service's health (tell them apart with ``on=``), or where there is no call to spare.
+
+Three states. *Closed*: calls are made and counted. *Open*: too many failed, so none is made for
+``recovery_timeout`` seconds. *Half-open*: a few probes are made; they decide. Two more are set by hand:
+*forced-open* (no call, until somebody says so) and *disabled* (every call, nothing counted).
+
+Source: Michael Nygard, "Release It!", 2nd ed., ch. 5; Martin Fowler, "CircuitBreaker" (2014).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from failwell.derive import Call
+from failwell.errors import CircuitOpenError, IllegalTransition
+from failwell.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Rejected, bus, where
+from failwell.policy import On, Policy, matching, number
+from failwell.runtime import Runtime
+
+__all__ = ["CircuitBreaker", "CircuitState", "CountWindow", "TimeWindow", "Transition"]
+
+
+class CircuitState(enum.StrEnum):
+    """What a circuit breaker does with calls."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+    FORCED_OPEN = "forced-open"
+    DISABLED = "disabled"
+
+
+CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, DISABLED = CircuitState
+
+
+class CountWindow:
+    """Look at the last calls.
+
+    Args:
+        n: How many.
+
+    Raises:
+        ValueError: If it is below 1.
+    """
+
+    def __init__(self, n: int) -> None:
+        _at_least_1("n", n)
+        self.n = n
+
+    @property
+    def most(self) -> int:
+        """How many calls it ever holds."""
+        return self.n
+
+    def is_over(self, calls: int, age: float) -> bool:
+        """Whether the oldest of so many calls, of so many seconds, is to be forgotten."""
+        return calls > self.n
+
+    def __repr__(self) -> str:
+        return f"CountWindow({self.n})"
+
+
+class TimeWindow:
+    """Look at the calls that ended within the last seconds.
+
+    Args:
+        seconds: How long a call is remembered.
+        max_calls: How many calls are remembered at most, the latest (default: all of them).
+
+    Raises:
+        ValueError: If ``seconds`` is not above 0 and finite, or ``max_calls`` is below 1.
+    """
+
+    def __init__(self, seconds: float, max_calls: int | None = None) -> None:
+        _duration("seconds", seconds)
+        if max_calls is not None:
+            _at_least_1("max_calls", max_calls)
+        self.seconds = seconds
+        self.max_calls = max_calls
+
+    @property
+    def most(self) -> float:
+        """How many calls it ever holds."""
+        return math.inf if self.max_calls is None else self.max_calls
+
+    def is_over(self, calls: int, age: float) -> bool:
+        """Whether the oldest of so many calls, of so many seconds, is to be forgotten."""
+        return age >= self.seconds or calls > self.most
+
+    def __repr__(self) -> str:
+        return f"TimeWindow({self.seconds!r}{'' if self.max_calls is None else f', max_calls={self.max_calls}'})"
+
+
+Window: TypeAlias = CountWindow | TimeWindow
+
+
+class CircuitBreaker(Policy):
+    """Make no calls for a while after too many have failed.
+
+    What an error that ``on`` does not match, or a call that is cancelled, says about the service is nothing:
+    it counts neither as a failure nor as a success. A result counts only for the state in which its call began.
+
+    Args:
+        failure_threshold: How many failures open the circuit: in a row, or with a ``window`` within that.
+            With ``failure_rate`` it does not apply.
+        recovery_timeout: Seconds for which an open circuit makes no calls. It is also the time after which a
+            probe that has not come back no longer keeps others from being made.
+        success_threshold: How many probes must succeed to close the circuit again. One failure opens it.
+        window: Which calls are looked at: `CountWindow` or `TimeWindow` (where a rate is given: the last 100).
+        failure_rate: The share of failed calls, above 0 and up to 1, that opens the circuit.
+        minimum_calls: How many calls must be in the window before a share of them says anything.
+        slow_call: Seconds above which a call is slow. A slow answer counts as a failure.
+        slow_call_rate: The share of slow calls that opens the circuit; slow answers are then no failures.
+        half_open_max_calls: How many probes may be under way at once.
+        on: Which errors are failures: a type, a tuple of types or a predicate (default: every ``Exception``).
+        name: What the layer is called in events, where there are several breakers.
+        on_open: Called with the `CircuitOpened` event when calls have opened the circuit.
+        on_half_open: Called with the `CircuitHalfOpened` event before the first probe.
+        on_close: Called with the `CircuitClosed` event when probes have closed the circuit.
+
+    Raises:
+        ValueError: If a number is out of its range, or the window is too small for the circuit ever to open.
+        TypeError: If an argument is of the wrong kind.
+        CircuitOpenError: On a call that is not made. Its ``__cause__`` is the failure that opened the circuit.
+    """
+
+    def __init__(
+        self,
+        failure_threshold: int = 5,
+        recovery_timeout: float = 60.0,
+        success_threshold: int = 1,
+        window: Window | None = None,
+        failure_rate: float | None = None,
+        minimum_calls: int = 10,
+        slow_call: float | None = None,
+        slow_call_rate: float | None = None,
+        half_open_max_calls: int = 1,
+        on: On = Exception,
+        name: str | None = None,
+        on_open: Callable[[CircuitOpened], object] | None = None,
+        on_half_open: Callable[[CircuitHalfOpened], object] | None = None,
+        on_close: Callable[[CircuitClosed], object] | None = None,
+    ) -> None:
+        _at_least_1("failure_threshold", failure_threshold)
+        _duration("recovery_timeout", recovery_timeout)
+        _at_least_1("success_threshold", success_threshold)
+        _at_least_1("minimum_calls", minimum_calls)
+        _at_least_1("half_open_max_calls", half_open_max_calls)
+        _rate("failure_rate", failure_rate)
+        _rate("slow_call_rate", slow_call_rate)
+        if slow_call is not None:
+            _duration("slow_call", slow_call)
+        elif slow_call_rate is not None:
+            raise ValueError(
+                f"slow_call_rate={slow_call_rate!r} needs slow_call, the seconds above which a call is slow"
+            )
+        given: Any = window
+        if not (given is None or isinstance(given, (CountWindow, TimeWindow))):
+            raise TypeError(f"window must be CountWindow(n) or TimeWindow(seconds), got {window!r}")
+        if window is not None and failure_rate is None and failure_threshold > window.most:
+            raise ValueError(f"failure_threshold={failure_threshold} can never be reached within {window!r}")
+        named: Any = name
+        if not (named is None or isinstance(named, str)):
+            raise TypeError(f"name must be a string, got {name!r}")
+        for callback, fn in (("on_open", on_open), ("on_half_open", on_half_open), ("on_close", on_close)):
+            if not (fn is None or callable(fn)):
+                raise TypeError(f"{callback} must be callable, got {fn!r}")
+        self.failure_threshold = failure_threshold
+        self.recovery_timeout = recovery_timeout
+        self.success_threshold = success_threshold
+        self.window = window
+        self.failure_rate = failure_rate
+        self.minimum_calls = minimum_calls
+        self.slow_call = slow_call
+        self.slow_call_rate = slow_call_rate
+        self.half_open_max_calls = half_open_max_calls
+        self.on = on
+        self.name = name
+        self.on_open = on_open
+        self.on_half_open = on_half_open
+        self.on_close = on_close
+        self._is_failure = matching("on", on)
+        self._limits = _Limits(
+            recovery_timeout=recovery_timeout,
+            success_threshold=success_threshold,
+            half_open_max_calls=half_open_max_calls,
+            failures=failure_threshold if failure_rate is None else None,
+            window=window or (CountWindow(100) if failure_rate or slow_call_rate else None),
+            in_a_row=window is None and failure_rate is None,
+            minimum_calls=minimum_calls if window is None else min(minimum_calls, window.most),
+            failure_rate=failure_rate,
+            slow_call_rate=slow_call_rate,
+        )
+        self._slow_call = math.inf if slow_call is None else slow_call
+        self._counts_all = self._limits.window is not None or slow_call is not None
+        self._live = Circuit(remembers=20)
+
+    async def run(self, call: Call, rt: Runtime) -> Any:
+        circuit: Circuit = rt.state
+        permit = circuit.door
+        if permit is None:
+            answer = circuit.admit(rt.now(), self._limits)
+            if isinstance(answer, Refusal):
+                rt.emit(Rejected, answer.reason, answer.retry_after)
+                raise CircuitOpenError(rt.operation, answer.retry_after) from answer.cause
+            permit = answer
+        started = rt.now() if self._counts_all else 0.0
+        try:
+            if permit.is_first_probe:
+                await rt.announce(self.on_half_open, CircuitHalfOpened)
+            result = await call()
+        except Exception as error:
+            if self._is_failure(error):
+                now = rt.now()
+                change = circuit.ended(permit, now, True, now - started > self._slow_call, error, self._limits)
+                if change is not None:
+                    await rt.announce(self.on_open, CircuitOpened, change.failures, self.recovery_timeout)
+            raise
+        else:
+            if permit is circuit.door and not (circuit.failures or self._counts_all):
+                return result  # nothing to count and nothing to forget: the usual case
+            now = rt.now()
+            change = circuit.ended(permit, now, False, now - started > self._slow_call, None, self._limits)
+            if change is None:
+                return result
+            if change.after is CLOSED:
+                await rt.announce(self.on_close, CircuitClosed)
+            else:
+                await rt.announce(self.on_open, CircuitOpened, change.failures, self.recovery_timeout)
+            return result
+        finally:
+            if permit.is_probe:
+                circuit.leave(permit)
+
+    @property
+    def state(self) -> CircuitState:
+        """What the next call meets: ``"closed"``, ``"open"``, ``"half-open"``, ``"forced-open"`` or ``"disabled"``."""
+        return self._circuit.state_at(time.monotonic())
+
+    @property
+    def failure_count(self) -> int:
+        """The failures that count at the moment; while the circuit is not closed, those that opened it."""
+        return self._circuit.failure_count(time.monotonic(), self._limits)
+
+    @property
+    def history(self) -> tuple[Transition, ...]:
+        """The last changes of state, the latest at the end."""
+        return self._circuit.history
+
+    def open(self) -> None:
+        """Make no calls for the next ``recovery_timeout`` seconds.
+
+        Raises:
+            IllegalTransition: If the breaker is disabled.
+        """
+        self._by_hand(OPEN)
+
+    def half_open(self) -> None:
+        """Let probes through now.
+
+        Raises:
+            IllegalTransition: If the circuit is not open.
+        """
+        self._by_hand(HALF_OPEN)
+
+    def close(self) -> None:
+        """Make all calls again, and count anew."""
+        self._by_hand(CLOSED)
+
+    def reset(self) -> None:
+        """Close the circuit, whatever its state, and forget all that was counted."""
+        self._by_hand(CLOSED, anew=True)
+
+    def force_open(self) -> None:
+        """Make no calls until told otherwise."""
+        self._by_hand(FORCED_OPEN)
+
+    def disable(self) -> None:
+        """Make all calls and count nothing until told otherwise."""
+        self._by_hand(DISABLED)
+
+    def _by_hand(self, after: CircuitState, *, anew: bool = False) -> None:
+        """Change the state and report it; callbacks are for what calls do."""
+        now = time.monotonic()
+        if self._circuit.turn(after, now, self._limits, anew=anew) is None or not bus.active:
+            return
+        place = where(self.label, self.name or "", now)
+        if after in {CLOSED, DISABLED}:
+            bus.publish(CircuitClosed(*place))
+        elif after is HALF_OPEN:
+            bus.publish(CircuitHalfOpened(*place))
+        else:
+            bus.publish(CircuitOpened(*place, 0, self.recovery_timeout if after is OPEN else math.inf))
+
+    @property
+    def _circuit(self) -> Circuit:
+        circuit: Circuit = self.live_state()
+        return circuit
+
+    @property
+    def label(self) -> str:
+        """The name of this layer in events and drawings."""
+        return type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name}"
+
+    def situations(self) -> Mapping[str, Callable[[], Circuit]]:
+        """Closed with nothing counted, just opened, and waiting for a probe."""
+        return {"closed": Circuit, "open": lambda: Circuit(OPEN), "half-open": lambda: Circuit(HALF_OPEN)}
+
+    def situation(self, state: Circuit, now: float) -> str:
+        """Which of them a circuit is in: an open one is half-open as soon as it would let a probe through."""
+        found = state.state_at(now)
+        return {DISABLED: CLOSED, FORCED_OPEN: OPEN}.get(found, found).value
+
+
+# --- the state machine ---------------------------------------------------------------------------
+
+
+class Transition(NamedTuple):
+    """A change of state.
+
+    Attributes:
+        time: When, in monotonic seconds.
+        before: The state that was left.
+        after: The state that was entered.
+        reason: Why.
+        failures: How many failed (or slow) calls opened the circuit; 0 where it was something else.
+    """
+
+    time: float
+    before: CircuitState
+    after: CircuitState
+    reason: str
+    failures: int = 0
+
+
+class Permit:
+    """Leave to make a call. What comes of the call counts as long as the circuit knows its permit.
+
+    A closed circuit has one for everybody, its ``door``; each probe has its own.
+    """
+
+    __slots__ = ("is_first_probe", "is_probe")
+
+    def __init__(self, is_probe: bool = False, is_first_probe: bool = False) -> None:
+        self.is_probe = is_probe
+        self.is_first_probe = is_first_probe
+
+
+class Refusal(NamedTuple):
+    """Why a call is not made, after how many seconds one will be, and the failure that all began with."""
+
+    reason: str
+    retry_after: float | None
+    cause: Exception | None
+
+
+class _Limits(NamedTuple):
+    """The parameters of a breaker as the state machine needs them."""
+
+    recovery_timeout: float
+    success_threshold: int
+    half_open_max_calls: int
+    failures: int | None
+    window: Window | None
+    in_a_row: bool
+    minimum_calls: float
+    failure_rate: float | None
+    slow_call_rate: float | None
+
+
+_LEGAL: Mapping[CircuitState, frozenset[CircuitState]] = {
+    CLOSED: frozenset({OPEN, FORCED_OPEN, DISABLED}),
+    OPEN: frozenset({HALF_OPEN, CLOSED, FORCED_OPEN, DISABLED}),
+    HALF_OPEN: frozenset({OPEN, CLOSED, FORCED_OPEN, DISABLED}),
+    FORCED_OPEN: frozenset({OPEN, HALF_OPEN, CLOSED, DISABLED}),
+    DISABLED: frozenset({CLOSED, FORCED_OPEN}),
+}
+
+
+class Circuit:
+    """The state machine: it makes no calls and has no clock; whoever asks says what time it is.
+
+    Args:
+        state: What it starts in.
+        remembers: How many transitions it keeps.
+    """
+
+    def __init__(self, state: CircuitState = CLOSED, remembers: int = 0) -> None:
+        self._lock = threading.RLock()  # a destructor may call us while we make room for something
+        self._history: deque[Transition] = deque(maxlen=remembers)
+        self._enter(state)
+
+    def _enter(self, state: CircuitState, failures: int = 0, cause: Exception | None = None) -> None:
+        """Begin anew in a state. Results that are still to come find their permits unknown."""
+        self._state = state
+        self.door = Permit() if state in {CLOSED, DISABLED} else None
+        self.failures = failures  # while closed those in a row, else those that opened it
+        self._cause = cause
+        self._due = math.inf  # when an open circuit becomes half-open; infinite: nobody has looked yet
+        self._successes = 0
+        self._probes: dict[Permit, float] = {}  # those under way, and when each loses its place
+        self._calls: deque[tuple[float, bool, bool]] = deque()  # in the window: when, failed, slow
+        self._failed = self._slow = 0  # how many of them
+
+    def admit(self, now: float, limits: _Limits) -> Permit | Refusal:
+        """Ask to make a call."""
+        with self._lock:
+            if self.door is not None:  # it was closed since the caller looked
+                return self.door
+            if self._state is FORCED_OPEN:
+                return Refusal("circuit forced open", None, self._cause)
+            begins = self._lapse(now, limits)
+            if self._state is OPEN:
+                return Refusal("circuit open", _left(self._due, now), self._cause)
+            for probe in [probe for probe, until in self._probes.items() if now >= until]:
+                del self._probes[probe]
+            if len(self._probes) >= limits.half_open_max_calls:
+                return Refusal("probe under way", _left(min(self._probes.values()), now), self._cause)
+            permit = Permit(is_probe=True, is_first_probe=begins)
+            self._probes[permit] = now + limits.recovery_timeout
+            return permit
+
+    def ended(
+        self, permit: Permit, now: float, failed: bool, slow: bool, error: Exception | None, limits: _Limits
+    ) -> Transition | None:
+        """A call ended with a verdict. The transition that follows, if one does."""
+        with self._lock:
+            if permit is self.door:
+                if self._state is DISABLED:
+                    return None
+                return self._count(now, failed, slow, error, limits)
+            if self._probes.pop(permit, None) is None:
+                return None  # it began in another state, or its place was given away
+            if failed or slow:
+                return self._go(OPEN, now, "a probe failed" if failed else "a probe was slow", limits, 1, error)
+            self._successes += 1
+            if self._successes < limits.success_threshold:
+                return None
+            return self._go(CLOSED, now, "probes succeeded", limits)
+
+    def leave(self, permit: Permit) -> None:
+        """A probe is over. If there was no verdict, another one may take its place."""
+        with self._lock:
+            self._probes.pop(permit, None)
+
+    def turn(self, after: CircuitState, now: float, limits: _Limits, *, anew: bool = False) -> Transition | None:
+        """Change the state by hand; None if that is its state already."""
+        with self._lock:
+            before = self._state_at(now)
+            if after not in _LEGAL[before] and after is not before:
+                raise IllegalTransition(before, after)
+            if after is not before:
+                self._lapse(now, limits)
+                return self._go(after, now, "by hand", limits)
+            if anew:
+                self._enter(after)
+            return None
+
+    def state_at(self, now: float) -> CircuitState:
+        """The state, in which time alone may have made a difference."""
+        with self._lock:
+            return self._state_at(now)
+
+    def failure_count(self, now: float, limits: _Limits) -> int:
+        """The failures in a row or in the window; of a circuit that is not closed, those that opened it."""
+        with self._lock:
+            if limits.window is not None:
+                self._forget(now, limits.window)
+            return self._failures(limits)
+
+    @property
+    def history(self) -> tuple[Transition, ...]:
+        """The last transitions."""
+        with self._lock:
+            return tuple(self._history)
+
+    # -- under the lock --
+
+    def _state_at(self, now: float) -> CircuitState:
+        return HALF_OPEN if self._state is OPEN and now >= self._due else self._state
+
+    def _lapse(self, now: float, limits: _Limits) -> bool:
+        """Become half-open when the time has come; whether it has just now."""
+        if self._state is OPEN and self._due == math.inf:
+            self._due = now + limits.recovery_timeout
+        if self._state_at(now) is self._state:
+            return False
+        self._go(HALF_OPEN, now, "recovery timeout over", limits, self.failures, self._cause)
+        return True
+
+    def _go(
+        self,
+        after: CircuitState,
+        now: float,
+        reason: str,
+        limits: _Limits,
+        failures: int = 0,
+        cause: Exception | None = None,
+    ) -> Transition:
+        change = Transition(now, self._state, after, reason, failures if after is OPEN else 0)
+        self._enter(after, failures, cause if self._history.maxlen else None)
+        if after is OPEN:
+            self._due = now + limits.recovery_timeout
+        self._history.append(change)
+        return change
+
+    def _count(
+        self, now: float, failed: bool, slow: bool, error: Exception | None, limits: _Limits
+    ) -> Transition | None:
+        """Take a call into account; open the circuit if it was one too many."""
+        if limits.slow_call_rate is None:
+            failed = failed or slow
+        self.failures = self.failures + 1 if failed else 0
+        if limits.window is not None:
+            self._calls.append((now, failed, slow))
+            self._failed += failed
+            self._slow += slow
+            self._forget(now, limits.window)
+        failures, slow_ones, calls = self._failures(limits), self._slow, len(self._calls)
+        if limits.failures is not None and failures >= limits.failures:
+            reason = f"{failures} failures"
+        elif (
+            limits.failure_rate is not None
+            and calls >= limits.minimum_calls
+            and failures / calls >= limits.failure_rate
+        ):
+            reason = f"{failures} of {calls} calls failed"
+        elif (
+            limits.slow_call_rate is not None
+            and calls >= limits.minimum_calls
+            and slow_ones / calls >= limits.slow_call_rate
+        ):
+            reason, failures = f"{slow_ones} of {calls} calls were slow", slow_ones
+        else:
+            return None
+        return self._go(OPEN, now, reason, limits, failures, error)
+
+    def _failures(self, limits: _Limits) -> int:
+        return self.failures if limits.in_a_row or self._state is not CLOSED else self._failed
+
+    def _forget(self, now: float, window: Window) -> None:
+        while self._calls and window.is_over(len(self._calls), now - self._calls[0][0]):
+            _, failed, slow = self._calls.popleft()
+            self._failed -= failed
+            self._slow -= slow
+
+
+def _left(until: float, now: float) -> float:
+    """Seconds from now, such that whoever waits that long does not come a rounding error too early."""
+    left = until - now
+    return left if now + left >= until else left + math.ulp(until)
+
+
+# --- what parameters may be ----------------------------------------------------------------------
+
+
+def _at_least_1(name: str, value: Any) -> None:
+    number(name, value, whole=True)
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+
+
+def _duration(name: str, value: Any) -> None:
+    number(name, value)
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number of seconds above 0, got {value!r}")
+
+
+def _rate(name: str, value: Any) -> None:
+    if value is not None:
+        number(name, value)
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} must be a share above 0 and up to 1, got {value!r}")
