@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from failwell import backoff, errors, virtual
 from failwell.events import Outcome, listening, subscribe
+from failwell.patterns.bulkhead import Bulkhead
 from failwell.patterns.cache import Cache
 from failwell.patterns.circuit_breaker import CircuitBreaker, CircuitState, CountWindow, TimeWindow
 from failwell.patterns.fallback import Fallback
+from failwell.patterns.rate_limiter import RateLimiter
 from failwell.patterns.retry import Retry
 from failwell.patterns.router import Router
 from failwell.patterns.saga import Saga, Step
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from failwell.flow import explore
 
 __all__ = [
+    "Bulkhead",
     "Cache",
     "CircuitBreaker",
     "CircuitState",
@@ -25,6 +28,7 @@ __all__ = [
     "Fallback",
     "Outcome",
     "Policy",
+    "RateLimiter",
     "Retry",
     "Router",
     "Saga",
