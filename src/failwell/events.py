@@ -10,11 +10,11 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, dataclass_transform, get_args
 
 from failwell.errors import ErrorContext, current_context
 
@@ -23,6 +23,8 @@ __all__ = [
     "CacheHit",
     "CacheMiss",
     "CacheStored",
+    "Called",
+    "Cancelled",
     "CircuitClosed",
     "CircuitHalfOpened",
     "CircuitOpened",
@@ -38,6 +40,7 @@ __all__ = [
     "Rejected",
     "Role",
     "Routed",
+    "Slept",
     "StaleServed",
     "StepCompleted",
     "StepStarted",
@@ -213,6 +216,32 @@ class CircuitClosed(Event):
 
     __slots__ = ()
     role = "success"
+
+
+# --- what foreign code does, which reports nothing by itself -----------------------------------------
+
+
+class Called(Event):
+    """An operation is called for the ``number``-th time."""
+
+    __slots__ = ()
+    number: int
+
+
+class Slept(Event):
+    """Nothing happened for ``seconds``: the code waited."""
+
+    __slots__ = ()
+    role = "recovery"
+    seconds: float
+
+
+class Cancelled(Event):
+    """An operation that was under way was cancelled after ``seconds``."""
+
+    __slots__ = ()
+    role = "error"
+    seconds: float
 
 
 # --- choosing ------------------------------------------------------------------------------------
@@ -436,9 +465,10 @@ class Outcome(Generic[T]):
         events: What the layers reported on the way.
         elapsed: Seconds from start to end.
         degraded: Whether an alternative, a stale or a default answer stands in for the real one.
+        started: When the call was made, on the same clock as the times of its events.
     """
 
-    __slots__ = ("degraded", "elapsed", "error", "events", "value")
+    __slots__ = ("degraded", "elapsed", "error", "events", "started", "value")
 
     def __init__(
         self,
@@ -447,12 +477,14 @@ class Outcome(Generic[T]):
         events: tuple[Event, ...] = (),
         elapsed: float = 0.0,
         degraded: bool = False,
+        started: float = 0.0,
     ) -> None:
         self.value = value
         self.error = error
         self.events = events
         self.elapsed = elapsed
         self.degraded = degraded
+        self.started = started
 
     @property
     def ok(self) -> bool:
@@ -465,9 +497,139 @@ class Outcome(Generic[T]):
             raise self.error
         return self.value  # type: ignore[return-value]
 
+    def as_dict(self) -> dict[str, Any]:
+        """This outcome as data that JSON can hold: a value that it cannot hold as its ``repr``, and no secrets."""
+        from failwell.recorded import as_field, as_value, error_as_data
+
+        said = as_value(self.value) if self.error is None else {"error": error_as_data(self.error)}
+        return {
+            "format": _FORMAT,
+            **said,
+            "degraded": self.degraded,
+            "started": as_field(self.started),
+            "elapsed": as_field(self.elapsed),
+            "events": [_event_as_data(event) for event in self.events],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Outcome[Any]:
+        """The outcome that `as_dict` wrote down.
+
+        Errors come back as what they were if that is a built-in type, else as a stand-in with the same name and
+        message (which derives from the real type where that is loaded). Tuples in the value come back as lists,
+        and a value that JSON cannot hold as `failwell.recorded.Shown`.
+
+        Args:
+            data: What `as_dict` gave.
+
+        Raises:
+            ValueError: If it is no recorded outcome; the message says in one sentence what is wrong.
+        """
+        from failwell.recorded import Shown, error_of, field_of, part
+
+        at = "the record"
+        form = part(data, "format", int, at)
+        if form != _FORMAT:
+            raise ValueError(f"the record has format {form}, this version of failwell reads format {_FORMAT}")
+        error = error_of(data["error"], "error") if "error" in data else None
+        if error is not None and not isinstance(error, Exception):
+            raise ValueError(f"error.type must be the type of an Exception, got {type(error).__name__!r}")
+        value = Shown(part(data, "shown", str, at)) if "shown" in data else data.get("value")
+        if error is None and not data.keys() & {"value", "shown"}:
+            raise ValueError("the record has no 'value', 'shown' or 'error'")
+        times = [field_of(part(data, name, (int, float, dict), at), name) for name in ("started", "elapsed")]
+        if not all(isinstance(time, (int, float)) for time in times):
+            raise ValueError("the record's 'started' and 'elapsed' must be numbers")
+        events = part(data, "events", list, at)
+        happened = tuple(_event_of(one, f"events[{place}]") for place, one in enumerate(events))
+        return Outcome[Any](value, error, happened, times[1], part(data, "degraded", bool, at), times[0])
+
+    def to_json(self, indent: int | None = None) -> str:
+        """This outcome as JSON, see `as_dict`.
+
+        Args:
+            indent: How far to indent what is inside; None for all on one line.
+        """
+        import json
+
+        return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Outcome[Any]:
+        """The outcome that `to_json` wrote down, see `from_dict`.
+
+        Args:
+            text: What `to_json` gave.
+
+        Raises:
+            ValueError: If it is no recorded outcome; the message says in one sentence what is wrong.
+        """
+        import json
+
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the record is no JSON: {error.msg} in line {error.lineno}") from None
+        except (UnicodeDecodeError, RecursionError):
+            raise ValueError("the record is no JSON: it is no text, or nested too deeply") from None
+        return cls.from_dict(data)
+
     def __repr__(self) -> str:
         what = f"value={self.value!r}" if self.error is None else f"error={self.error!r}"
         return f"Outcome({what}, events={len(self.events)}, elapsed={self.elapsed:g}, degraded={self.degraded})"
+
+
+_FORMAT = 1
+"""The form in which outcomes are written down; it goes up when older versions cannot read them any more."""
+_stand_ins: dict[tuple[str, str, tuple[str, ...]], type[Event]] = {}
+
+
+def _event_as_data(event: Event) -> dict[str, Any]:
+    from failwell.recorded import as_field, context_as_data
+
+    kind = type(event)
+    name = kind.__name__ if kind.__module__ == __name__ else f"{kind.__module__}.{kind.__qualname__}"
+    fields = {name: as_field(value) for name, value in zip(kind.fields, event, strict=True)}
+    return {"event": name, "role": kind.role, "fields": {**fields, "context": context_as_data(event.context)}}
+
+
+def _event_of(data: Any, at: str) -> Event:
+    from failwell.recorded import check_fields, context_of, field_of, part
+
+    name, role, fields = part(data, "event", str, at), part(data, "role", str, at), part(data, "fields", dict, at)
+    if role not in get_args(Role):
+        raise ValueError(f"{at}.role must be one of {', '.join(get_args(Role))}, got {role!r}")
+    kind = _kind_of(name, role, tuple(fields))
+    if set(kind.fields) != set(fields):
+        raise ValueError(f"{at}: {name} takes {', '.join(kind.fields)}, the record has {', '.join(fields)}")
+    values = {one: field_of(value, f"{at}.{one}") for one, value in fields.items() if one != "context"}
+    check_fields(kind, values, at)
+    return kind(**values, context=context_of(fields["context"], f"{at}.context"))
+
+
+def _kind_of(name: str, role: Any, fields: tuple[str, ...]) -> type[Event]:
+    """The type of an event by name; one that is not loaded is made anew, with the same name, role and fields."""
+    own = globals().get(name)
+    if isinstance(own, type) and issubclass(own, Event):
+        return own
+    known = list(Event.__subclasses__())
+    for kind in known:
+        known += kind.__subclasses__()
+        if f"{kind.__module__}.{kind.__qualname__}" == name and kind not in _stand_ins.values():
+            return kind
+    key = name, role, fields
+    if key not in _stand_ins:
+        module, _, short = name.rpartition(".")
+        further = {one: "Any" for one in fields if one not in Event.fields}
+        inside = {
+            "__slots__": (),
+            "__module__": module,
+            "__qualname__": short,
+            "__annotations__": further,
+            "role": role,
+        }
+        _stand_ins[key] = type(short, (Event,), inside)
+    return _stand_ins[key]
 
 
 def where(layer: str, operation: str, time: float) -> tuple[str, str, float, ErrorContext | None]:

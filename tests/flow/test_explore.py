@@ -10,7 +10,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from failwell import Cache, Fallback, Policy, Retry, Saga, Step, Timeout, backoff, errors, explore, virtual
+from failwell import (
+    Cache,
+    Fallback,
+    Policy,
+    Retry,
+    Router,
+    Saga,
+    Step,
+    Timeout,
+    Validate,
+    backoff,
+    errors,
+    explore,
+    virtual,
+)
 from failwell.backoff import Exponential, Fixed
 from failwell.events import Event, Waiting
 from failwell.flow import Answer, Choice, Path
@@ -190,7 +204,7 @@ def test_a_partial_of_a_decorated_function_is_explored_as_that() -> None:
 
 @pytest.mark.parametrize("thing", [spare, 7, None, Retry])
 def test_what_cannot_be_explored_is_refused(thing: Any) -> None:
-    with pytest.raises(TypeError, match="explore takes a policy, a saga or a function decorated by a policy, got"):
+    with pytest.raises(TypeError, match="explore takes a policy, a saga, a function decorated by a policy, or"):
         explore(thing)
 
 
@@ -357,7 +371,7 @@ class OnALoop(Policy):
 
 def told(path: Path) -> tuple[Any, ...]:
     trace = [fingerprint(item) if isinstance(item, Event) else item for item in path.trace]
-    return trace, path.result, type(path.error), str(path.error), path.elapsed, path.degraded
+    return trace, path.result, type(path.error), str(path.error), round(path.elapsed, 9), path.degraded
 
 
 @settings(PROPERTY, max_examples=30)
@@ -743,9 +757,16 @@ def test_odds_may_differ_from_operation_to_operation() -> None:
     assert [path.probability({"operation": 0.25}) for path in paths] == [0.75, 0.25, 0]
 
 
-def test_decisions_are_equally_likely_and_jitter_has_no_odds() -> None:
+def test_routes_are_equally_likely_a_yes_or_no_is_the_usual_one_and_jitter_has_no_odds() -> None:
+    paths = explore(Router({"a": spare, "b": release}, spare), outcomes=["ok"]).paths
+    assert [path.probability() for path in paths] == [0.5, 0.5]
+    assert [path.probability(situations={"route": {"a": 0.9, "b": 0.1}}) for path in paths] == [0.9, 0.1]
     paths = explore(Retry(2, retry_result=spare), outcomes=["ok"]).paths
-    assert [path.probability() for path in paths] == [0.5, 0.25, 0.25]
+    assert [path.probability() for path in paths] == [1, 0, 0]
+    paths = explore(Validate(spare, spare), outcomes=["ok"]).paths
+    assert [path.probability() for path in paths] == [1, 0, 0]
+    half = {"output valid": {"yes": 0.5, "no": 0.5}}
+    assert [path.probability(situations=half) for path in paths] == [0.5, 0.5, 0]
     paths = explore(Timeout(3) >> Retry(2, Exponential(4, jitter="equal")), outcomes=["fail", "ok"]).paths
     assert [path.probability(0.5) for path in paths] == [0.5, 0, 0, 0.5]
 

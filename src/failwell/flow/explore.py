@@ -18,14 +18,16 @@ import gc
 import random
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyPaths
 from failwell.events import Attempt, Event, GaveUp
+from failwell.flow.foreign import Unanswerable, is_foreign, parameters, run_foreign
 from failwell.flow.graph import Graph, compact_graph, unrolled_graph
 from failwell.flow.path import Answer, Choice, Kind, Odds, Path
 from failwell.flow.report import Report, make_report
+from failwell.flow.spread import Lot, spread
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
 from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, deadline, name_of
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
@@ -33,7 +35,7 @@ from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patche
 if TYPE_CHECKING:
     from failwell.flow.lint import Finding
 
-__all__ = ["Exploration", "explore"]
+__all__ = ["Diverged", "Exploration", "explore", "follow"]
 
 Outcomes: TypeAlias = Sequence["str | type[Exception]"]
 
@@ -120,6 +122,13 @@ class Exploration:
 # --- one run -------------------------------------------------------------------------------------
 
 
+_MOST_QUESTIONS = 2_000
+"""On one path. Each is answered anew on each path behind it, so more would take too long to wait for."""
+
+_MOST_STEPS = 200_000
+"""Of the event loop, on one path; who waits more often than that waits without end."""
+
+
 class _Frame:
     """A question on the current path, and which of its answers is being tried."""
 
@@ -155,6 +164,7 @@ class _Search:
         self.errors: list[BaseException] = []
         self.states: dict[int, Any] = {}
         self.timers: list[float] = []
+        self.lots: list[Lot] = []
 
     def start(self) -> None:
         """Get ready for the next run."""
@@ -164,6 +174,7 @@ class _Search:
         self.errors.clear()
         self.states = {}
         self.timers = []
+        self.lots = []
         self.expired: int | None = None
         self.recording = True
         self.mark.degraded = False
@@ -183,6 +194,8 @@ class _Search:
         if frame.key != key or frame.place != self.place:
             raise self.differs(f"asked {subject!r} {options}")
         self.depth += 1
+        if self.depth > _MOST_QUESTIONS:
+            raise self.goes_on()
         if kind != "jitter" or frame.index:  # that a wait takes its longest goes without saying
             if self.place == len(self.trace):
                 self.trace.append(frame.choices[frame.index])
@@ -226,6 +239,16 @@ class _Search:
         self.recording = False
         del self.trace[self.place :]
         return self.fault
+
+    def goes_on(self) -> Exception:
+        """The error for a run that asks on and on; kept, since a policy may swallow it."""
+        self.fault = TooManyPaths(0, _multipliers([Path(tuple(self.trace), None, None, 0.0)]))
+        self.recording = False
+        return self.fault
+
+    def moment(self) -> float:
+        """Virtual seconds since the run began."""
+        return self.loop.clock.now
 
     def time_decides(self, since: int = 0) -> None:
         """A limit of time cut this path short: the short end of its jittered waits may lead elsewhere.
@@ -338,7 +361,11 @@ class _ExploringRuntime(AsyncRuntime):
     def between(self, low: float, high: float) -> float:
         if low == high:
             return low
-        return (high, low)[self.search.choose("jitter", f"wait of {self.layer}", ("longest", "shortest"), self.layer)]
+        search = self.search
+        drawn = (high, low)[search.choose("jitter", f"wait of {self.layer}", ("longest", "shortest"), self.layer)]
+        if search.recording:
+            search.lots.append(Lot(search.loop.clock.now, drawn, low, high, tuple(search.timers)))
+        return drawn
 
     def emit(self, event: Any, *args: Any, **kwargs: Any) -> None:
         self.search.happened(event, self.layer, self.operation, args, kwargs)
@@ -479,42 +506,157 @@ def explore(
     ```
 
     Args:
-        policy: A policy, a stack, a saga, or a function decorated by a policy.
+        policy: A policy, a stack, a saga, a function decorated by a policy (its body is never run), or any other
+            async function: its body runs, and each parameter without a default becomes a probe, an operation named
+            after it. A parameter annotated as ``str``, ``int`` or the like is given some value of that type.
         operation: The name of the protected operation (a decorated function brings its own).
         outcomes: How an operation can end: ``"ok"``, ``"fail"``, ``"hang"``, exception types.
         limit: How many paths at most.
         progress: Called with the number of paths found so far, now and then.
 
     Raises:
-        TooManyPaths: If there are more paths than ``limit``.
+        TooManyPaths: If there are more paths than ``limit``, or one without end.
         NotDeterministic: If the policy keeps state between runs.
         TypeError: If ``policy`` is nothing that can be explored.
     """
-    if not isinstance(cast("Any", operation), str):
-        raise TypeError(f"operation must be the name of the protected operation, got {operation!r}")
-    layers, name, inner = _what(policy, operation)
     _check_limit(limit)
-    names, makers = _ways(outcomes, layers)
-    search = _Search(names, makers)
-    search.look_at(policy, name)  # a decorated function has the marks of what it decorates
-    inside = _nothing_inside if inner is None else functools.partial(search.operation, name, "")
+    search, start, layers, name = _prepared(_Search, policy, operation, outcomes)
     paths: list[Path] = []
-    with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark:
-        run = search.chain(layers, name, inside)
+    with _exploring(search):
+        run = start()
         while not paths or search.advance():
             if len(paths) >= limit:
                 raise TooManyPaths(len(paths), _multipliers(paths))
             search.start()
-            path = _one_path(search, run)
+            try:
+                path = _one_path(search, run)
+            except TooManyPaths as error:
+                raise TooManyPaths(len(paths), error.multiplied_by) from None
             if path is None:  # something about the policy was learned: start anew
                 search.frames = []
-                run = search.chain(layers, name, inside)
+                run = start()
                 paths.clear()
                 continue
             paths.append(path)
             if progress is not None and len(paths) % 1000 == 0:
                 progress(len(paths))
     return Exploration(paths, name, layers, search.not_idempotent)
+
+
+def follow(
+    policy: Pattern | Callable[..., Any],
+    *answers: str,
+    operation: str = "operation",
+    outcomes: Outcomes = ("ok", "fail", "hang"),
+) -> Path:
+    """Run a policy once, with given answers: one path, as `explore` would find it.
+
+    ```python
+    from failwell import Retry, Timeout, backoff
+    from failwell.flow import follow
+
+    stack = Retry(3, backoff.Fixed(1)) >> Timeout(5)
+    path = follow(stack, "load: fail", "load: hang", "load: ok", operation="load")
+    print(path.calls, path.waits, path.elapsed)
+    #> {'load': 3} (1.0, 1.0) 7.0
+    ```
+
+    Args:
+        policy: What `explore` takes.
+        *answers: What each question is answered with, in order: ``"operation: fail"``, ``"Cache: stale"``; as the
+            choices of a path are written.
+        operation: The name of the protected operation (a decorated function brings its own).
+        outcomes: How an operation can end.
+
+    Raises:
+        Diverged: If the policy asks another question, more of them, or fewer.
+        TypeError: If ``policy`` is nothing that can be explored.
+    """
+    search, start, _, _ = _prepared(_Follower, policy, operation, outcomes)
+    search.answers = answers
+    with _exploring(search):
+        path = None
+        while path is None:
+            search.start()
+            search.next = 0
+            path = _one_path(search, start())
+    if search.next < len(answers):
+        raise Diverged(f"the path ends ({path.ended}) before it comes to {answers[search.next]!r}; it is: {path}")
+    return path
+
+
+class Diverged(AssertionError):
+    """A policy did not take the path that it was to follow."""
+
+
+class _Follower(_Search):
+    """Gives the answers that it was told."""
+
+    answers: tuple[str, ...]
+    next: int
+
+    def choose(self, kind: Kind, subject: str, options: tuple[str, ...], layer: str) -> int:
+        """The index of the answer that comes next."""
+        if not self.recording:
+            return 0
+        given = self.answers[self.next] if self.next < len(self.answers) else None
+        possible = [f"{subject}: {option}" for option in options]
+        index = 0
+        if given in possible:
+            index = possible.index(given)
+            self.next += 1
+        elif len(options) > 1 and kind != "jitter":  # a question with one answer may be left out
+            instead = "no answer is left" if given is None else f"the next answer is {given!r}"
+            self.fault = Diverged(
+                f"the policy asks for {subject!r} ({', '.join(options)}) where {instead}; "
+                f"until then: {Path(tuple(self.trace), None, None, self.moment()).so_far}"
+            )
+            self.recording = False
+            raise self.fault
+        if kind != "jitter" or index:
+            self.trace.append(Choice(kind, subject, options[index], options, layer))
+            self.place += 1
+        return index
+
+
+SearchType = TypeVar("SearchType", bound="_Search")
+_Start: TypeAlias = Callable[[], Callable[[], Any]]
+
+
+def _prepared(
+    kind: type[SearchType], policy: Any, operation: str, outcomes: Outcomes
+) -> tuple[SearchType, _Start, tuple[Pattern, ...], str]:
+    """A search, what makes the thing that is run again and again, its layers and its name."""
+    if not isinstance(cast("Any", operation), str):
+        raise TypeError(f"operation must be the name of the protected operation, got {operation!r}")
+    layers, name, inner = _what(policy, operation)
+    names, makers = _ways(outcomes, layers)
+    search = kind(names, makers)
+    search.look_at(policy, name)  # a decorated function has the marks of what it decorates
+    if inner == "foreign":
+        search.runtime, search.draws = _ExploringRuntime, True
+
+        def start() -> Callable[[], Any]:
+            return functools.partial(run_foreign, policy, search)
+
+    else:
+        inside = functools.partial(search.operation, name, "") if inner == "operation" else _nothing_inside
+
+        def start() -> Callable[[], Any]:
+            chain: Callable[[], Any] = search.chain(layers, name, inside)
+            return chain
+
+    return search, start, layers, name
+
+
+@contextlib.contextmanager
+def _exploring(search: _Search) -> Generator[None]:
+    """What surrounds all runs of a search."""
+    with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark:
+        try:
+            yield
+        except Unanswerable as error:
+            raise TypeError(str(error)) from None
 
 
 def _check_limit(limit: Any) -> None:
@@ -545,19 +687,25 @@ def _set_apart(search: _Search) -> Generator[None]:
 _CHANCE = random.Random(0).getstate()
 
 
-def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, bool | None]:
-    """Layers, operation's name, and whether there is an operation inside (a saga is its own)."""
+def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, Literal["operation", "nothing", "foreign"]]:
+    """Layers, the operation's name, and what is inside: an operation, nothing (a saga is its own), foreign code."""
     if isinstance(policy, Operation):
-        return (policy,), policy.__name__, None
+        return (policy,), policy.__name__, "nothing"
     if isinstance(policy, Policy):
-        return policy.layers, operation, True
+        return policy.layers, operation, "operation"
     known = protected(policy)
     if known is None:
-        raise TypeError(f"explore takes a policy, a saga or a function decorated by a policy, got {policy!r}")
+        if not is_foreign(policy):
+            raise TypeError(
+                "explore takes a policy, a saga, a function decorated by a policy, or an async function that takes "
+                f"what it calls as arguments, got {policy!r}"
+            )
+        parameters(policy)
+        return (), name_of(policy), "foreign"
     layers, fn = _flat(known)
     if isinstance(fn, Operation):
-        return (*layers, fn), known.name, None
-    return layers, known.name, True
+        return (*layers, fn), known.name, "nothing"
+    return layers, known.name, "operation"
 
 
 def _flat(known: Protected[Any]) -> tuple[tuple[Pattern, ...], Any]:
@@ -626,20 +774,28 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
     else:
         result, error = _on_loop(search, run)
     if error is not None and not isinstance(error, (Exception, _NeverEnds)):
-        raise error  # Ctrl-C says nothing about the policy
+        raise _in_group(error)  # Ctrl-C says nothing about the policy
     search.finished()
     if search.fault is not None:
-        if search.draws:
+        if search.draws or not isinstance(search.fault, NotDeterministic):
             raise search.fault
         search.draws = True
         return None
     trace = tuple(search.trace)
     if error is None:
-        return Path(trace, result, None, search.loop.clock.now, search.mark.degraded)
+        now = search.loop.clock.now
+        return Path(trace, result, None, now, search.mark.degraded, spread(now, search.lots, trace))
     if isinstance(error, _NeverEnds):
         return Path(trace, None, None, float("inf"))
     _forget_frames(error)
-    return Path(trace, None, error, search.loop.clock.now)
+    now = search.loop.clock.now
+    return Path(trace, None, error, now, between=spread(now, search.lots, trace))
+
+
+def _in_group(error: BaseException) -> BaseException:
+    """What a task group wrapped, if it is for us."""
+    inside: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return next((one for one in map(_in_group, inside) if isinstance(one, Unanswerable)), error)
 
 
 def _forget_frames(error: BaseException) -> None:
@@ -675,8 +831,12 @@ def _on_loop(search: _Search, run: Callable[[], Any]) -> tuple[Any, BaseExceptio
     loop = search.loop
     task: asyncio.Task[Any] = asyncio.Task(run(), loop=loop)
     try:
-        while not task.done():
+        for _ in range(_MOST_STEPS):
+            if task.done():
+                break
             loop._run_once()  # type: ignore[attr-defined]
+        else:
+            raise Unanswerable("it goes on without end: it waits again and again and calls nothing")
     except Deadlock:
         return None, _NeverEnds()
     finally:

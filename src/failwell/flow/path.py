@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from failwell.events import Event
+from failwell.events import Event, Slept, Waiting
 
-__all__ = ["Answer", "Choice", "Kind", "Odds", "Path", "odds_of"]
+__all__ = ["Answer", "Choice", "Kind", "Odds", "Path", "odds_of", "odds_of_choice"]
 
 Kind = Literal["operation", "decision", "situation", "jitter"]
 Odds: TypeAlias = "float | Mapping[str, float]"
@@ -76,7 +76,7 @@ class Path:
         degraded: Whether the answer is not the real one.
     """
 
-    __slots__ = ("degraded", "elapsed", "error", "result", "trace")
+    __slots__ = ("_between", "degraded", "elapsed", "error", "result", "trace")
 
     def __init__(
         self,
@@ -85,12 +85,19 @@ class Path:
         error: BaseException | None,
         elapsed: float,
         degraded: bool = False,
+        between: tuple[float, float] | None = None,
     ) -> None:
         self.trace = trace
         self.result = result
         self.error = error
         self.elapsed = elapsed
         self.degraded = degraded
+        self._between = between
+
+    @property
+    def between(self) -> tuple[float, float]:
+        """The least and the most virtual seconds that these steps can take, as waits may be random."""
+        return self._between or (self.elapsed, self.elapsed)
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -116,6 +123,26 @@ class Path:
                 counted[step.subject] = counted.get(step.subject, 0) + 1
         return counted
 
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """How long was waited between calls, wait by wait, in seconds."""
+        events = (step for step in self.trace if isinstance(step, (Waiting, Slept)))
+        return tuple(event.delay if isinstance(event, Waiting) else event.seconds for event in events)
+
+    @property
+    def ended(self) -> str:
+        """How it ended: ``"answer of load"``, ``"raise ConnectionError"``, ``"never ends"``."""
+        if not self.ends:
+            return "never ends"
+        if self.error is not None:
+            return f"raise {type(self.error).__name__}"
+        return f"{'degraded ' * self.degraded}{self.result!r}"
+
+    @property
+    def so_far(self) -> str:
+        """What was asked and answered, one after the other."""
+        return ", ".join(map(repr, self.choices)) or "nothing"
+
     def probability(
         self, fail: Odds = 0.1, hang: Odds = 0.0, *, situations: Mapping[str, Mapping[str, float]] | None = None
     ) -> float:
@@ -128,7 +155,7 @@ class Path:
         """
         likely: Any = 1
         for choice in self.choices:
-            likely *= _odds(choice, fail, hang, situations or {})
+            likely *= odds_of_choice(choice, fail, hang, situations or {})
         return likely  # type: ignore[no-any-return] # exact for odds that are a Fraction
 
     def __str__(self) -> str:
@@ -140,14 +167,23 @@ class Path:
         return f"<Path {self}>"
 
 
-def _odds(choice: Choice, fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]]) -> float:
+def odds_of_choice(choice: Choice, fail: Odds, hang: Odds, situations: Mapping[str, Mapping[str, float]]) -> float:
+    """The odds of one answer among those that its question has.
+
+    Args:
+        choice: The answer.
+        fail: The odds that an operation fails: one number, or operation -> number.
+        hang: The odds that it hangs.
+        situations: Layer -> situation -> odds, and question -> answer -> odds.
+    """
     if choice.kind == "operation":
         return _odds_of_outcome(choice, odds_of(choice.subject, fail), odds_of(choice.subject, hang))
-    if choice.kind == "situation" and choice.subject in situations:
+    if choice.kind in ("situation", "decision") and choice.subject in situations:
         return situations[choice.subject].get(choice.option, 0)
-    if choice.kind == "decision":
-        return 1 / len(choice.options)
-    return int(choice.option == choice.options[0])  # a situation, or the end of a jittered wait
+    if choice.kind == "decision" and set(choice.options) != {"yes", "no"}:
+        return 1 / len(choice.options)  # routes
+    # A yes or no, a situation, or the end of a jittered wait: what is asked for first is the usual one.
+    return int(choice.option == choice.options[0])
 
 
 def _odds_of_outcome(choice: Choice, fail: float, hang: float) -> float:

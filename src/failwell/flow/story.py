@@ -11,12 +11,17 @@ from failwell.events import (
     CacheHit,
     CacheMiss,
     CacheStored,
+    Called,
+    Cancelled,
     Compensated,
     Compensating,
     CompensationFailed,
     Event,
     FellBack,
     GaveUp,
+    Rejected,
+    Routed,
+    Slept,
     StaleServed,
     StepCompleted,
     StepStarted,
@@ -54,7 +59,7 @@ class Step(NamedTuple):
 
 
 _WORDS = {"ok": "ok", "fail": "fails", "hang": "hangs"}
-_LEAD_IN = (Attempt, FellBack, StepStarted, Compensating)
+_LEAD_IN = (Attempt, Called, FellBack, StepStarted, Compensating)
 _SILENT = (StepCompleted, Compensated)
 
 
@@ -160,12 +165,18 @@ class _Telling(NamedTuple):
 
 def _says_it_again(event: Event, before: Choice | Event | None) -> bool:
     """Whether a decision was just shown as a choice."""
-    return isinstance(event, (CacheHit, CacheMiss)) and isinstance(before, Choice) and before.layer == event.layer
+    if not isinstance(before, Choice) or before.layer != event.layer:
+        return False
+    # A refusal that the user's own function decided on follows its "no" as the error that is raised.
+    decided = isinstance(event, Rejected) and before.kind == "decision"
+    return decided or isinstance(event, (CacheHit, CacheMiss, Routed))
 
 
 def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, ...]) -> Step:
     if isinstance(lead, Attempt):
         return Step(via, "event", "operation", choice.subject, "", ("attempt", str(lead.number)), lead.layer, events)
+    if isinstance(lead, Called):
+        return Step(via, "event", "operation", choice.subject, "", ("call", str(lead.number)), events=events)
     if isinstance(lead, FellBack):
         return Step(via, "event", "recovery", choice.subject, f"fallback {lead.order}", layer=lead.layer, events=events)
     if isinstance(lead, StepStarted):
@@ -189,12 +200,18 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return f"{event.layer}: try", "", ("attempt", str(event.number))
         case Waiting():
             return "wait", "", ("wait", _range(event))
+        case Slept():
+            return "wait", "", ("wait", seconds(event.seconds))
+        case Cancelled():
+            return "cancelled", f"after {seconds(event.seconds)}", none
         case GaveUp():
             return "give up", event.reason, none
         case TimedOut():
             return "timed out", f"cancelled after {seconds(event.seconds)}", none
         case FellBack():
             return f"fall back to {event.alternative}", f"fallback {event.order}", none
+        case Routed():
+            return f"take route {event.route}", "", none
         case CacheHit():
             return "answer found", "", none
         case CacheMiss():
