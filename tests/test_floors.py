@@ -13,7 +13,7 @@ from failwell.policy import Pattern
 
 ROOT = Path(failwell.__file__).parent
 
-GROUND = ("errors", "events", "runtime", "derive", "policy", "backoff", "virtual")
+GROUND = ("errors", "recorded", "events", "runtime", "derive", "policy", "backoff", "virtual")
 FLOORS: tuple[tuple[str, ...], ...] = (
     GROUND,
     ("patterns",),

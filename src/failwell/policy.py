@@ -662,7 +662,7 @@ class _Watch(Generic[T]):
 
     def outcome(self) -> Outcome[T]:
         degraded = self._mark.degraded and self.error is None
-        return Outcome(self.value, self.error, tuple(self._events), self._elapsed, degraded)
+        return Outcome(self.value, self.error, tuple(self._events), self._elapsed, degraded, self._started)
 
 
 async def _outcome_async(guarded: Callable[..., Awaitable[T]], args: Any, kwargs: Any) -> Outcome[T]:
