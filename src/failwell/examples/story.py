@@ -16,6 +16,8 @@ from failwell.events import (
     Event,
     FellBack,
     GaveUp,
+    Rejected,
+    Routed,
     StaleServed,
     TimedOut,
     Waiting,
@@ -74,9 +76,13 @@ def happening(event: Event) -> str:
         case CacheMiss():
             return "nothing fresh in the cache"
         case CacheStored():
-            return "kept the answer"
+            return f"kept the {'degraded ' * event.degraded}answer"
         case StaleServed():
             return f"took the last answer, {event.age:.1f} s old"
+        case Routed():
+            return f"takes the route {event.route!r}"
+        case Rejected():
+            return f"refused: {event.reason}"
         case _:
             return type(event).__name__
 

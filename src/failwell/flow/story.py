@@ -31,7 +31,7 @@ from failwell.events import (
 )
 from failwell.flow.path import Choice, Path
 
-__all__ = ["Step", "seconds", "steps", "tell", "told"]
+__all__ = ["Step", "seconds", "signature", "steps", "tell", "told"]
 
 
 class Step(NamedTuple):
@@ -144,9 +144,9 @@ class _Telling(NamedTuple):
 
     def _report(self, event: Event, story: list[Step]) -> _Telling:
         if isinstance(event, _SILENT):
-            return self._replace(events=(*self.events, _signature(event)))
+            return self._replace(events=(*self.events, signature(event)))
         clear = self.without_lead(story)
-        events = (*clear.events, _signature(event))
+        events = (*clear.events, signature(event))
         if isinstance(event, _LEAD_IN):
             return _Telling(clear.via, event, events)
         if _says_it_again(event, self.before):
@@ -212,6 +212,9 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return f"fall back to {event.alternative}", f"fallback {event.order}", none
         case Routed():
             return f"take route {event.route}", "", none
+        case Rejected():
+            again = "" if event.retry_after is None else f", again in {seconds(event.retry_after)}"
+            return "rejected", f"{event.reason}{again}", none
         case CacheHit():
             return "answer found", "", none
         case CacheMiss():
@@ -242,8 +245,12 @@ def _range(event: Waiting) -> str:
     return spread if event.delay == high else f"{seconds(event.delay)} of {spread}"
 
 
-def _signature(event: Event) -> str:
-    """An event without its time, and its errors by type: equal for equal steps."""
+def signature(event: Event) -> str:
+    """An event without its time, and its errors by type: equal for equal steps.
+
+    Args:
+        event: The event.
+    """
     own = [getattr(event, name) for name in event.fields[len(Event.fields) :] if name not in ("elapsed", "age")]
     shown = [type(value).__name__ if isinstance(value, BaseException) else repr(value) for value in own]
     return f"{event.layer}.{type(event).__name__}({', '.join(shown)})"
