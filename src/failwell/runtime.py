@@ -32,6 +32,7 @@ __all__ = [
     "BlockingRuntime",
     "Late",
     "Mark",
+    "Pool",
     "Runtime",
     "Signal",
     "UnexpectedAwaitable",
@@ -123,6 +124,14 @@ class Runtime(Protocol):
         """
         ...
 
+    async def in_pool(self, pool: Pool, call: Callable[[], Any]) -> Any:
+        """*Awaited.* Run a plain call in a thread of the pattern's own, and wait for it.
+
+        An async call runs in place: it belongs to its loop. A caller that is abandoned goes at once and leaves
+        the pool's thread behind, where nothing new starts. Context variables are kept, as in `in_thread`.
+        """
+        ...
+
     async def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
         """*Awaited.* Ask a function of the user's for one of ``options`` (a predicate: True or False)."""
         ...
@@ -168,11 +177,19 @@ class Runtime(Protocol):
         ...
 
 
-TAKES_CALL: Final = frozenset({"within", "first", "shielded", "graded", "tentative"})
+TAKES_CALL: Final = frozenset({"within", "first", "shielded", "graded", "tentative", "in_pool"})
 """The methods that are given something to call: ``call`` itself, a lambda, a function made in ``run``.
 
 It is their last argument, except for `Runtime.first`, whose first one is a list or a tuple of such.
 """
+
+
+class Pool(Protocol):
+    """Threads of a pattern's own, for `Runtime.in_pool`."""
+
+    def start(self, work: Callable[[], object]) -> object:
+        """Have ``work`` done by one of them, in a copy of this context."""
+        ...
 
 
 # --- what both worlds share ----------------------------------------------------------------------
@@ -339,13 +356,19 @@ class _Errand:
 
     answer: Any
 
-    def __init__(self, outer: _Lease | None, call: Callable[[], Any], tell: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        outer: _Lease | None,
+        call: Callable[[], Any],
+        tell: Callable[[], None],
+        start: Callable[[Callable[[], object]], object] = virtual.start_thread,
+    ) -> None:
         self.lease = _Lease(outer)
         self.call = call
         self.tell = tell
         self.error: BaseException | None = None
         self.is_done = False
-        virtual.start_thread(self.work)
+        start(self.work)
 
     def work(self) -> bool:
         """What the thread does; whether it may be used again."""
@@ -514,14 +537,21 @@ class AsyncRuntime(_Here):
     async def in_thread(
         self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
     ) -> Any:
+        return await self.elsewhere(virtual.start_thread, functools.partial(_called_plainly, fn, args, kwargs))
+
+    async def elsewhere(self, start: Callable[[Callable[[], object]], object], call: Callable[[], Any]) -> Any:
+        """Run a plain call in a thread that ``start`` finds; a caller that is cancelled goes at once."""
         finished = Signal()
-        errand = _Errand(self.lease(), functools.partial(_called_plainly, fn, args, kwargs), finished.set)
+        errand = _Errand(self.lease(), call, finished.set, start)
         done = False
         try:
             done = await self.wait(finished)
         finally:
             errand.leave(done)
         return errand.result()
+
+    async def in_pool(self, pool: Pool, call: Callable[[], Awaitable[Any]]) -> Any:
+        return await call()
 
     async def first(self, calls: Sequence[Callable[[], Awaitable[Any]]], delay: float) -> Any:
         _refuse_none(calls)
@@ -786,6 +816,16 @@ class BlockingRuntime(_Here):
     def in_thread(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
         self.lease()
         return _called_plainly(fn, args, kwargs)
+
+    def in_pool(self, pool: Pool, call: Callable[[], Any]) -> Any:
+        finished = Signal()
+        errand = _Errand(self.lease(), call, finished.set, pool.start)
+        done = False
+        try:
+            done = self.wait(finished)
+        finally:
+            errand.leave(done)
+        return errand.result()
 
     def decide(self, question: str, options: Sequence[T], fn: Callable[..., Any], *args: Any) -> T:
         self.lease()

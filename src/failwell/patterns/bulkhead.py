@@ -11,18 +11,26 @@ L = lambda W", Operations Research 9(3), 1961 (how many are under way at a given
 
 from __future__ import annotations
 
+import functools
+import os
+import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import copy_context
+from typing import Any, ParamSpec, TypeVar, cast
 
+from failwell import virtual
 from failwell.derive import Call
 from failwell.errors import BulkheadFullError, BulkheadTimeoutError
 from failwell.events import Queued, Rejected
-from failwell.policy import Policy, number
-from failwell.runtime import Runtime, Signal
+from failwell.policy import Policy, is_async, number
+from failwell.runtime import AsyncRuntime, Runtime, Signal, name_of, refuse_awaitable
 
 __all__ = ["Bulkhead"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Bulkhead(Policy):
@@ -34,6 +42,8 @@ class Bulkhead(Policy):
         max_concurrent: How many calls may be under way.
         max_queue: How many more may wait for a slot (default: none).
         queue_timeout: Seconds that a call may wait in the queue (default: until its slot comes).
+        threads: Run plain functions in threads of the bulkhead's own, this many; then no more calls than that are
+            under way. A slot is taken until its thread is done, even if the caller has left.
         name: What the layer is called in events and drawings.
 
     Raises:
@@ -70,10 +80,12 @@ class Bulkhead(Policy):
         self.queue_timeout = queue_timeout
         self.threads = threads
         self.name = name
+        self._room = max_concurrent if threads is None else min(max_concurrent, threads)
+        self._pool = None if threads is None else _Pool(self._room, self.label)
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         slots: _Slots = rt.state
-        turn = slots.enter(self.max_concurrent, self.max_queue)
+        turn = slots.enter(self._room, self.max_queue)
         if turn is None:
             rt.emit(Rejected, "bulkhead full", None)
             raise BulkheadFullError(rt.operation)
@@ -85,9 +97,59 @@ class Bulkhead(Policy):
                 if not in_time and slots.withdraw(turn):
                     rt.emit(Rejected, "too long in the queue", None)
                     raise BulkheadTimeoutError(rt.operation, f"it waited {patience:.3g} s in the queue of its bulkhead")
-            return await call()
+            if self._pool is None:
+                return await call()
+            job = _Job(self._pool)
+
+            async def work() -> Any:
+                try:
+                    return await call()
+                finally:
+                    slots.ended(job)
+
+            try:
+                return await rt.in_pool(job, work)
+            finally:
+                slots.keep(job)
         finally:
             slots.leave(turn)
+
+    def in_threads(self, fn: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Make an async function of a plain one that blocks; it runs in this bulkhead's threads.
+
+        A caller that is cancelled goes at once. The function runs on to its end and keeps its slot until then.
+
+        Args:
+            fn: A plain function, such as one that uses an old driver.
+
+        Raises:
+            TypeError: If it is async, or this bulkhead has no ``threads``.
+        """
+        pool = self._pool
+        if pool is None:
+            raise TypeError("in_threads needs threads of its own: Bulkhead(threads=4)")
+        if not callable(fn) or is_async(fn):
+            raise TypeError(f"in_threads takes a plain function, got {fn!r}")
+        rt = AsyncRuntime(self.label, name_of(fn))
+
+        @functools.wraps(fn)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            slots: _Slots = self.live_state()
+            job = _Job(pool)
+
+            def work() -> T:
+                try:
+                    return refuse_awaitable(fn, fn(*args, **kwargs))
+                finally:
+                    slots.ended(job)
+
+            try:
+                answer: T = await rt.elsewhere(job.start, work)
+                return answer
+            finally:
+                slots.keep(job)
+
+        return self(run)
 
     @property
     def active(self) -> int:
@@ -108,9 +170,9 @@ class Bulkhead(Policy):
         """A slot is free; the call queues, and gets one just in time or never; the queue is full as well."""
         found: dict[str, Callable[[], _Slots]] = {"free": _Slots}
         if self.max_queue > 0:
-            found["queued"] = lambda: _JustInTime(self.max_concurrent, at_once=self.queue_timeout is None)
-            found["stuck"] = lambda: _Slots(self.max_concurrent)
-        found["full"] = lambda: _Slots(self.max_concurrent, self.max_queue)
+            found["queued"] = lambda: _JustInTime(self._room, at_once=self.queue_timeout is None)
+            found["stuck"] = lambda: _Slots(self._room)
+        found["full"] = lambda: _Slots(self._room, self.max_queue)
         return found
 
     def situation(self, state: _Slots, now: float) -> str:
@@ -120,7 +182,7 @@ class Bulkhead(Policy):
             state: A state that one of ``situations()`` made.
             now: Monotonic seconds.
         """
-        if state.active < self.max_concurrent and not state.turns:
+        if state.active < self._room and not state.turns:
             return "free"
         return "queued" if len(state.turns) < self.max_queue else "full"
 
@@ -202,6 +264,20 @@ class _Slots:
         for one in served:
             one.set()
 
+    def ended(self, job: _Job) -> None:
+        """The thread of a job is done; if its caller has left, it gives the slot back."""
+        with self._lock:
+            job.is_working = False
+        if job.has_slot:
+            self.leave(_AT_ONCE)
+
+    def keep(self, job: _Job) -> None:
+        """The caller of a job leaves; if its thread still works, that takes a slot of its own."""
+        with self._lock:
+            if job.is_working:
+                job.has_slot = True
+                self.active += 1
+
 
 class _JustInTime(_Slots):
     """Slots of which one becomes free for whoever waits, to explore with.
@@ -224,3 +300,76 @@ class _JustInTime(_Slots):
     def withdraw(self, turn: _Turn) -> bool:
         self.leave(_AT_ONCE)
         return super().withdraw(turn)
+
+
+class _Job:
+    """A call in one of a bulkhead's own threads."""
+
+    __slots__ = ("has_slot", "is_working", "pool")
+
+    def __init__(self, pool: _Pool) -> None:
+        self.pool = pool
+        self.is_working = self.has_slot = False
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Have it done."""
+        self.is_working = True
+        try:
+            self.pool.start(work)
+        except BaseException:
+            self.is_working = False
+            raise
+
+
+class _Pool:
+    """Threads that are started when they are needed first, and end when they had nothing to do for a while.
+
+    They do not keep the process alive.
+
+    Args:
+        size: How many threads at most.
+        name: What they are called.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size = size
+        self.name = name
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = self._busy = 0
+        self._process = os.getpid()
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Have ``work`` done by one of the threads, in a copy of this context."""
+        if virtual.current_clock() is not None:
+            virtual.start_thread(work)  # it holds the virtual clock still
+            return
+        if self._process != os.getpid():
+            self._start_anew()  # threads do not survive a fork
+        with self._lock:
+            if self._busy == self._threads < self.size:
+                threading.Thread(target=self._serve, daemon=True, name=f"{self.name}-{self._threads + 1}").start()
+                self._threads += 1
+            self._busy += 1
+        self._jobs.put(functools.partial(copy_context().run, work))
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=_IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._busy < self._threads:
+                        self._threads -= 1
+                        return
+                continue  # somebody counts on it, so work is on its way
+            job()
+            del job  # what it holds must not live as long as this thread
+            with self._lock:
+                self._busy -= 1
+
+
+_IDLE = 10.0
