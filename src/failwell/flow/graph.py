@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from failwell.flow.path import Path
 from failwell.flow.story import Step, steps, told
+from failwell.flow.timing import timing
 
 __all__ = ["Edge", "Graph", "Node", "compact_graph", "unrolled_graph"]
 
@@ -60,13 +61,22 @@ class Graph:
         nodes: The nodes, the start first, in the order in which a reader meets them.
         edges: The edges.
         title: What was explored.
+        timing: Lines that say what of it takes time, see `failwell.flow.timing.timing`.
     """
 
-    def __init__(self, nodes: Sequence[Node], edges: Sequence[Edge], title: str, parts: Sequence[Step | None]) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        edges: Sequence[Edge],
+        title: str,
+        parts: Sequence[Step | None],
+        timing: Sequence[str] = (),
+    ) -> None:
         self.nodes = tuple(nodes)
         self.edges = tuple(edges)
         self.title = title
         self.parts = tuple(parts)
+        self.timing = tuple(timing)
 
     def following(self, node: int) -> tuple[Edge, ...]:
         """The edges that leave a node.
@@ -113,6 +123,7 @@ def unrolled_graph(paths: Iterable[Path], title: str = "") -> Graph:
         paths: All paths of an exploration.
         title: What was explored.
     """
+    paths = list(paths)
     automaton = _Automaton()
     for story in told(paths):
         automaton.add(story)
@@ -131,7 +142,7 @@ def unrolled_graph(paths: Iterable[Path], title: str = "") -> Graph:
                 parts.append(key[0])
                 open_nodes.append((known[key], after))
             edges.append(Edge(here, known[key], step.via, _edge_role(step.via, nodes[here])))
-    return Graph(nodes, edges, title, parts)
+    return Graph(nodes, edges, title, parts, timing(paths))
 
 
 class _Automaton:
@@ -217,7 +228,7 @@ def compact_graph(unrolled: Graph) -> Graph:
         counts = [part.counter for edge in alike if (part := unrolled.parts[edge.target]) is not None]
         detail = which.get(way) or (", ".join(_count_range(counts)) if way[1] <= way[0] else "")
         edges.append(Edge(*way, alike[0].role, detail))
-    return Graph(nodes, edges, unrolled.title, parts)
+    return Graph(nodes, edges, unrolled.title, parts, unrolled.timing)
 
 
 _Way = tuple[int, int, str]

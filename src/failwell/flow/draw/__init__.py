@@ -1,4 +1,4 @@
-"""Drawings of a graph: SVG and PNG, DOT, Mermaid, and plain text, all in one drawing language."""
+"""Drawings of a graph: SVG and PNG, DOT, Mermaid, plain text, and whiteboards, all in one drawing language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "DrawingFailed", "draw"]
 
-FORMATS = ("svg", "png", "dot", "mmd", "txt")
+FORMATS = ("svg", "png", "dot", "mmd", "txt", "excalidraw", "canvas")
 
 
 def draw(
@@ -34,9 +34,10 @@ def draw(
         format: One of `FORMATS`.
         scheme: ``"light"`` or ``"dark"``. By default an SVG follows its page or its reader, and the others
             are light.
-        prefix: What the ids of an SVG begin with; drawings that share a page need different ones.
-        note: Whether the stack's code stands on a sticky note above the flow (SVG and PNG).
-        legend: Whether the shapes are explained below it (SVG and PNG).
+        prefix: What the ids of an SVG or a whiteboard begin with; drawings that share a page or a board need
+            different ones.
+        note: Whether the stack's code stands on a sticky note above the flow (SVG, PNG, whiteboards).
+        legend: Whether the shapes are explained below it (SVG, PNG, Excalidraw).
 
     Raises:
         ValueError: If the format is not known.
@@ -64,4 +65,12 @@ def draw(
         from failwell.flow.draw.text import text
 
         return text(graph).encode()
+    if format == "excalidraw":
+        from failwell.flow.draw.excalidraw import excalidraw
+
+        return excalidraw(graph, scheme=scheme or "light", prefix=prefix, note=note, legend=legend).encode()
+    if format == "canvas":
+        from failwell.flow.draw.canvas import canvas
+
+        return canvas(graph, scheme=scheme or "light", prefix=prefix, note=note).encode()
     raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
