@@ -29,7 +29,7 @@ from failwell.flow.path import Answer, Choice, Kind, Odds, Path
 from failwell.flow.report import Report, make_report
 from failwell.flow.spread import Lot, spread
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
-from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, deadline, name_of
+from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, Signal, deadline, name_of
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
 
 if TYPE_CHECKING:
@@ -380,6 +380,13 @@ class _ExploringRuntime(AsyncRuntime):
             self.search.time_decides()
             raise
 
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        try:
+            return await super().wait(signal, timeout)
+        except asyncio.CancelledError:
+            self.search.time_decides()
+            raise
+
     async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
         return await self.search.user_function(fn, name, self.layer, args)
 
@@ -430,6 +437,11 @@ class _StraightRuntime(_ExploringRuntime):
             search.time_decides()
             _time_is_up(search, min(*search.timers, until))
         search.loop.clock.now = until
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        if not signal.is_set:  # nobody else is there who could set it
+            await (self.hang(self.search) if timeout is None else self.sleep(timeout))
+        return signal.is_set
 
     @staticmethod
     async def hang(search: _Search) -> None:
