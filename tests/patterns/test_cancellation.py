@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failwell import Cache, Fallback, Policy, Retry, Saga, Stack, Timeout, backoff, listening, virtual
+from failwell import Cache, Fallback, Policy, Retry, Router, Saga, Stack, Timeout, Validate, backoff, listening, virtual
 from failwell.events import Event
 from tests.kernel.world import Hang, World
 
@@ -25,11 +25,23 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "Fallback": lambda: Fallback(World(True).operation(ConnectionError, takes=1.0), World(True).operation("poor")),
     "Cache": lambda: Cache(5.0, stale_if_error=5.0),
     "Cache in a store": lambda: Cache(5.0, store=Shelf()),
+    "Validate": lambda: Validate(accepts, accepts),
+    "Fallback to a router": lambda: Fallback(Router({"slow": World(True).operation("poor", takes=1.0)}, selects)),
 }
 
 
 async def calls_back(event: Event) -> None:
     await asyncio.sleep(0.5)
+
+
+async def accepts(*anything: Any) -> bool:
+    await asyncio.sleep(0.25)
+    return True
+
+
+async def selects(*anything: Any) -> str:
+    await asyncio.sleep(0.25)
+    return "slow"
 
 
 class Shelf:
