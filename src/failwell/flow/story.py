@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from failwell.events import (
     Attempt,
@@ -31,7 +31,7 @@ from failwell.events import (
 )
 from failwell.flow.path import Choice, Path
 
-__all__ = ["Step", "seconds", "signature", "steps", "tell", "told"]
+__all__ = ["Step", "placed", "seconds", "signature", "steps", "tell", "told"]
 
 
 class Step(NamedTuple):
@@ -252,8 +252,15 @@ def signature(event: Event) -> str:
         event: The event.
     """
     own = [getattr(event, name) for name in event.fields[len(Event.fields) :] if name not in ("elapsed", "age")]
-    shown = [type(value).__name__ if isinstance(value, BaseException) else repr(value) for value in own]
+    shown = [type(value).__name__ if isinstance(value, BaseException) else repr(_whole(value)) for value in own]
     return f"{event.layer}.{type(event).__name__}({', '.join(shown)})"
+
+
+def _whole(value: object) -> object:
+    """60.0 s are 60 s."""
+    if isinstance(value, tuple):
+        return tuple(map(_whole, cast("tuple[object, ...]", value)))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _end(path: Path, via: str, events: tuple[str, ...]) -> Step:
@@ -262,6 +269,33 @@ def _end(path: Path, via: str, events: tuple[str, ...]) -> Step:
     if path.error is not None:
         return Step(via, "end", "error", f"raise {type(path.error).__name__}", events=events)
     return Step(via, "end", "success", "return", "degraded answer" if path.degraded else "", events=events)
+
+
+def placed(path: Path) -> list[tuple[Step, int, int]]:
+    """The steps of a path, each with its place in the trace: where what leads to it stands, and where it stands itself.
+
+    The end stands behind the trace.
+
+    Args:
+        path: A path of an exploration.
+    """
+    story: list[Step] = []
+    found: list[tuple[Step, int, int]] = []
+    telling, lead = _Telling(), -1
+    for at, item in enumerate(path.trace):
+        led = telling.lead is not None
+        is_call = isinstance(item, Choice) and item.kind == "operation"
+        telling = telling.on(item, story)
+        if led and not is_call and len(story) > len(found):
+            found.append((story[len(found)], lead, lead))
+        if len(story) > len(found):
+            found.append((story[len(found)], lead if led and is_call else at, at))
+        if telling.lead is item:
+            lead = at
+    telling = telling.without_lead(story)
+    found += [(step, lead, lead) for step in story[len(found) :]]
+    end = len(path.trace)
+    return [*found, (_end(path, telling.via, telling.events), end, end)]
 
 
 def tell(path: Path) -> str:

@@ -9,6 +9,7 @@ from failwell.flow.draw.graphviz import DrawingFailed
 if TYPE_CHECKING:
     from failwell.flow.draw.theme import Scheme
     from failwell.flow.graph import Graph
+    from failwell.flow.path import Path
 
 __all__ = ["FORMATS", "DrawingFailed", "draw"]
 
@@ -23,6 +24,7 @@ def draw(
     prefix: str = "",
     note: bool = True,
     legend: bool = True,
+    lit: Path | None = None,
 ) -> bytes:
     """A graph as the content of a file.
 
@@ -38,9 +40,10 @@ def draw(
             different ones.
         note: Whether the stack's code stands on a sticky note above the flow (SVG, PNG, whiteboards).
         legend: Whether the shapes are explained below it (SVG, PNG, Excalidraw).
+        lit: A path of the same exploration to light up, its steps numbered (SVG, PNG).
 
     Raises:
-        ValueError: If the format is not known.
+        ValueError: If the format is not known, or ``lit`` is no path of the graph.
         DrawingFailed: If it needs Graphviz and there is none.
     """
     if scheme not in (None, "light", "dark"):
@@ -48,11 +51,11 @@ def draw(
     if format == "svg":
         from failwell.flow.draw.svg import svg
 
-        return svg(graph, scheme=scheme, prefix=prefix, note=note, legend=legend).encode()
+        return svg(graph, scheme=scheme, prefix=prefix, note=note, legend=legend, lit=lit).encode()
     if format == "png":
         from failwell.flow.draw.png import png
 
-        return png(graph, scheme=scheme or "light", note=note, legend=legend)
+        return png(graph, scheme=scheme or "light", note=note, legend=legend, lit=lit)
     if format == "dot":
         from failwell.flow.draw.graphviz import dot
 

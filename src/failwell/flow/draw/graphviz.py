@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from failwell.flow.draw import theme
+from failwell.flow.draw.light import Light, numbered
 from failwell.flow.draw.metrics import code_lines, text_width, wrapped
 
 if TYPE_CHECKING:
@@ -196,13 +197,14 @@ def _without_chatter() -> Generator[None, None, None]:
 # --- places ----------------------------------------------------------------------------------------
 
 
-def place(graph: Graph, *, note: bool = True, legend: bool = True) -> Scene:
+def place(graph: Graph, *, note: bool = True, legend: bool = True, lights: Light | None = None) -> Scene:
     """Find a place for everything in a drawing.
 
     Args:
         graph: The graph to draw.
         note: Whether the stack's code stands on a sticky note above the flow.
         legend: Whether the shapes are explained below it.
+        lights: A path that is lit up: the numbers of its steps stand beside its arrows.
 
     Raises:
         DrawingFailed: If there is no Graphviz.
@@ -219,6 +221,9 @@ def place(graph: Graph, *, note: bool = True, legend: bool = True) -> Scene:
         tuple(line for text in theme.edge_words(edge) for line in wrapped(text, _LABEL_LIMIT, DETAIL))
         for edge in graph.edges
     ]
+    if lights is not None:
+        taken = [lights.edges.get(edge) for edge in graph.edges]
+        words = [(*said, numbered(steps)) if steps else said for said, steps in zip(words, taken, strict=True)]
     laid_out = json.loads(engine(_skeleton(graph, sizes, words, back), "dot", "json"))
     _, _, wide, high = map(float, laid_out["bb"].split(","))
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from failwell.flow.draw import theme
 from failwell.flow.draw.graphviz import CIRCLE, CODE, DETAIL, LEADING, Arrow, Box, DrawingFailed, Scene, engine, place
+from failwell.flow.draw.light import Light, light
 from failwell.flow.draw.metrics import text_width
 from failwell.flow.draw.svg import arrowhead, legend_size, mark, outline
 
 if TYPE_CHECKING:
     from failwell.flow.graph import Graph
+    from failwell.flow.path import Path
 
 __all__ = ["png", "source_of"]
 
@@ -24,7 +26,14 @@ _MONO = "Menlo,Consolas,Noto Sans Mono,DejaVu Sans Mono"
 _KAPPA = 0.5523
 
 
-def png(graph: Graph, *, scheme: theme.Scheme = "light", note: bool = True, legend: bool = True) -> bytes:
+def png(
+    graph: Graph,
+    *,
+    scheme: theme.Scheme = "light",
+    note: bool = True,
+    legend: bool = True,
+    lit: Path | None = None,
+) -> bytes:
     """The graph as PNG. Letters are the machine's own; a digest of what was painted stands in the file.
 
     Args:
@@ -32,11 +41,14 @@ def png(graph: Graph, *, scheme: theme.Scheme = "light", note: bool = True, lege
         scheme: ``"light"`` or ``"dark"``.
         note: Whether the stack's code stands on a sticky note above the flow.
         legend: Whether the shapes are explained below it.
+        lit: A path of the same exploration to light up.
 
     Raises:
+        ValueError: If ``lit`` is no path of the graph.
         DrawingFailed: If there is no Graphviz that paints.
     """
-    source = _Painter(place(graph, note=note, legend=legend), scheme).source()
+    lights = None if lit is None else light(graph, lit)
+    source = _Painter(place(graph, note=note, legend=legend, lights=lights), scheme, lights).source()
     picture = engine(source, "nop2", "png:cairo")
     if not picture.startswith(_SIGNATURE):
         raise DrawingFailed("this Graphviz paints no PNG: write .svg instead, or reinstall pygraphviz from its wheel")
@@ -84,8 +96,9 @@ def _with_text(picture: bytes, words: dict[str, str]) -> bytes:
 class _Painter:
     """Writes a scene as Graphviz's own drawing operations, and its words as nodes without a shape."""
 
-    def __init__(self, scene: Scene, scheme: theme.Scheme) -> None:
+    def __init__(self, scene: Scene, scheme: theme.Scheme, lights: Light | None = None) -> None:
         self.scene = scene
+        self.lights = lights
         self.scheme: theme.Scheme = scheme
         self.operations: list[str] = []
         self.words: list[str] = []
@@ -153,8 +166,10 @@ class _Painter:
 
     def arrow(self, arrow: Arrow) -> None:
         """A curve with its tip and its words."""
-        colour = theme.style_of(arrow.role).stroke
-        self.pen(colour.on(self.scheme), 1.6, "dashed" if arrow.back else "solid")
+        colour, width = theme.style_of(arrow.role).stroke, 1.6
+        if self.lights is not None:
+            colour, width = (colour, 3.2) if arrow.edge in self.lights.edges else (theme.QUIET, 1.0)
+        self.pen(colour.on(self.scheme), width, "dashed" if arrow.back else "solid")
         self.operations.append(f"B {len(arrow.curve)} {self.points(arrow.curve)} ")
         self.pen(colour.on(self.scheme), 1.0)
         self.polygon(arrowhead(arrow), colour.on(self.scheme))
@@ -167,12 +182,17 @@ class _Painter:
         """A node."""
         node = box.node
         role = theme.style_of("operation" if node.kind == "start" else node.role)
-        stroke = role.stroke.on(self.scheme)
-        self.pen(stroke, 1.6)
+        stroke, fill, width = role.stroke.on(self.scheme), role.fill.on(self.scheme), 1.6
+        dim = self.lights is not None and node.id not in self.lights.nodes
+        if self.lights is not None:
+            width = 1.0 if dim else 3.2
+        if dim:
+            stroke, fill = theme.QUIET.on(self.scheme), theme.BOARD.on(self.scheme)
+        self.pen(stroke, width)
         top = box.y - sum(line.size * LEADING for line in box.lines) / 2
         if box.shape == "circle":
             middle = box.y - box.height / 2 + CIRCLE / 2
-            self.shape("circle", box.x, middle, CIRCLE - 2, CIRCLE - 2, role.fill.on(self.scheme))
+            self.shape("circle", box.x, middle, CIRCLE - 2, CIRCLE - 2, fill)
             strokes, solid = mark(node.kind, node.role, node.title, box.x, middle)
             self.pen(stroke, 2.6)
             for points in strokes:
@@ -184,9 +204,9 @@ class _Painter:
                     self.line(points)
             top = middle + CIRCLE / 2 + 4
         else:
-            self.shape(box.shape, box.x, box.y, box.width, box.height, role.fill.on(self.scheme))
+            self.shape(box.shape, box.x, box.y, box.width, box.height, fill)
         for line in box.lines:
-            colour = theme.QUIET if line.kind == "layer" else theme.TEXT
+            colour = theme.QUIET if dim or line.kind == "layer" else theme.TEXT
             self.say(line.text, box.x, top + line.size * LEADING / 2, line.size, colour, bold=line.kind == "title")
             top += line.size * LEADING
 

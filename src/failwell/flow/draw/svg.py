@@ -21,13 +21,16 @@ from failwell.flow.draw.graphviz import (
     Note,
     place,
 )
+from failwell.flow.draw.light import light
 from failwell.flow.draw.metrics import MONO, SANS
 from failwell.flow.draw.text import sentences
+from failwell.flow.story import tell
 
 if TYPE_CHECKING:
     from failwell.flow.graph import Edge, Graph
+    from failwell.flow.path import Path
 
-__all__ = ["edge_ids", "svg"]
+__all__ = ["digest", "document", "edge_ids", "flow_of", "num", "outlined", "plain", "style", "svg"]
 
 
 def svg(
@@ -37,6 +40,7 @@ def svg(
     prefix: str = "",
     note: bool = True,
     legend: bool = True,
+    lit: Path | None = None,
 ) -> str:
     """The graph as SVG.
 
@@ -46,32 +50,92 @@ def svg(
         prefix: What all ids begin with; drawings that share a page need different ones.
         note: Whether the stack's code stands on a sticky note above the flow.
         legend: Whether the shapes are explained below it.
+        lit: A path of the same exploration to light up; the rest steps back.
+
+    Raises:
+        ValueError: If ``lit`` is no path of the graph.
     """
-    scene = place(graph, note=note, legend=legend)
     said = sentences(graph)
-    prefix = prefix or f"fw-{hashlib.sha256('|'.join((graph.title, *said)).encode()).hexdigest()[:8]}"
-    ids = edge_ids(graph)
+    heading = f"Flow of {graph.title}"
+    if lit is not None:
+        heading += ", with one path lit up"
+        said = [f"The lit path: {tell(lit)}.", *said]
+    prefix = prefix or digest(graph.title, *said)
+    width, height, parts = flow_of(graph, prefix, note=note, legend=legend, lit=lit)
+    return document(width, height, parts, prefix=prefix, title=heading, said=said, scheme=scheme)
+
+
+def digest(*words: str) -> str:
+    """A beginning for the ids of a drawing, made of what it says.
+
+    Args:
+        *words: What it says.
+    """
+    return f"fw-{hashlib.sha256('|'.join(words).encode()).hexdigest()[:8]}"
+
+
+def document(
+    width: float,
+    height: float,
+    parts: Sequence[str],
+    *,
+    prefix: str,
+    title: str,
+    said: Sequence[str],
+    scheme: theme.Scheme | None,
+) -> str:
+    """A whole SVG: its size, its title and what it says in words, its colours, and what is drawn.
+
+    Args:
+        width: How wide it is.
+        height: How high it is.
+        parts: What is drawn.
+        prefix: What its ids begin with.
+        title: What it is.
+        said: The same as the drawing, in sentences.
+        scheme: ``"light"``, ``"dark"``, or None to follow the page or the reader's setting.
+    """
     forced = f" fw-{scheme}" if scheme else ""
-    wide, high = _n(scene.width), _n(scene.height)
-    parts = [
+    wide, high = num(width), num(height)
+    lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
         f'class="fw-flow{forced}" id={quoteattr(prefix)} role="img" '
         f"aria-labelledby={quoteattr(f'{prefix}-title {prefix}-desc')}>",
-        f"<title id={quoteattr(f'{prefix}-title')}>{_text(f'Flow of {graph.title}')}</title>",
-        f"<desc id={quoteattr(f'{prefix}-desc')}>{_text(chr(10).join(said))}</desc>",
-        f"<style>{_style()}</style>",
+        f"<title id={quoteattr(f'{prefix}-title')}>{plain(title)}</title>",
+        f"<desc id={quoteattr(f'{prefix}-desc')}>{plain(chr(10).join(said))}</desc>",
+        f"<style>{style()}</style>",
         '<g class="graph">',
         f'<polygon class="fw-board" points="0,0 {wide},0 {wide},{high} 0,{high}"/>',
     ]
+    return "\n".join([*lines, *parts, "</g>", "</svg>", ""])
+
+
+def flow_of(
+    graph: Graph, prefix: str, *, note: bool = True, legend: bool = True, lit: Path | None = None
+) -> tuple[float, float, list[str]]:
+    """Width, height and pieces of a drawing, for a document that may hold more than that.
+
+    Args:
+        graph: The graph to draw.
+        prefix: What all ids begin with.
+        note: Whether the stack's code stands on a sticky note above the flow.
+        legend: Whether the shapes are explained below it.
+        lit: A path to light up.
+    """
+    lights = None if lit is None else light(graph, lit)
+    scene = place(graph, note=note, legend=legend, lights=lights)
+    ids = edge_ids(graph)
+    parts: list[str] = []
     if scene.note:
         parts += _note(scene.note)
     for arrow in scene.arrows:
-        parts += _arrow(graph, arrow, f"{prefix}-{ids[arrow.edge]}")
+        steps = None if lights is None else lights.edges.get(arrow.edge, ())
+        parts += _arrow(graph, arrow, f"{prefix}-{ids[arrow.edge]}", steps, prefix)
     for box in scene.boxes:
-        parts += _box(box, f"{prefix}-n{box.node.id}")
+        parts += _box(box, f"{prefix}-n{box.node.id}", None if lights is None else lights.nodes.get(box.node.id, ()))
     if scene.legend:
         parts += ['<g class="fw-legend" aria-hidden="true">', *(_legend(entry) for entry in scene.legend), "</g>"]
-    return "\n".join([*parts, "</g>", "</svg>", ""])
+    return scene.width, scene.height, parts
 
 
 def edge_ids(graph: Graph) -> dict[Edge, str]:
@@ -95,8 +159,11 @@ def edge_ids(graph: Graph) -> dict[Edge, str]:
 # --- what it is painted with -------------------------------------------------------------------------
 
 
-def _style() -> str:
-    """The page's own ``--fw-*`` colours win; then Material's scheme; then the reader's setting."""
+def style() -> str:
+    """The colours and lines of every drawing.
+
+    The page\'s own ``--fw-*`` colours win; then Material's scheme; then the reader's setting.
+    """
     light, dark = (_colours(scheme) for scheme in ("light", "dark"))
     roles = "".join(
         f".fw-flow .fw-{name}{{--s:var(--_{name}-stroke);--f:var(--_{name}-fill)}}"
@@ -129,6 +196,11 @@ def _style() -> str:
         f".fw-flow .fw-note text{{font-family:{MONO};font-size:11.5px;text-anchor:start;white-space:pre}}"
         ".fw-flow .fw-legend text{font-size:11px;fill:var(--_quiet);text-anchor:start}"
         ".fw-flow .fw-legend .fw-shape{stroke-width:1.2}"
+        ".fw-flow .fw-dim{--s:var(--_quiet);--f:var(--_board)}.fw-flow .fw-dim text{fill:var(--_quiet)}"
+        ".fw-flow .fw-dim>.fw-shape,.fw-flow .fw-dim>path{stroke-width:1}"
+        ".fw-flow .fw-lit>.fw-shape,.fw-flow .fw-lit>path{stroke-width:3.2}"
+        ".fw-flow .fw-number{font-size:12px;font-weight:600;fill:var(--_text);stroke:var(--_board);stroke-width:4px;"
+        "stroke-linejoin:round;paint-order:stroke}"
     )
 
 
@@ -149,37 +221,54 @@ def _colours(scheme: str) -> str:
 # --- the pieces --------------------------------------------------------------------------------------
 
 
-def _box(box: Box, name: str) -> Iterator[str]:
+def _lighting(steps: tuple[int, ...] | None) -> tuple[str, str]:
+    """What the class of a group says of the path that is lit up, and an attribute with the numbers of its steps."""
+    if steps is None:
+        return "", ""
+    return (" fw-lit", f' data-step="{" ".join(map(str, steps))}"') if steps else (" fw-dim", "")
+
+
+def _box(box: Box, name: str, steps: tuple[int, ...] | None) -> Iterator[str]:
     node = box.node
     kind = "start" if node.kind == "start" else node.role if node.role in theme.ROLES else "operation"
     told = theme.node_words(node)
     where = f" in {node.layer}" if node.layer else ""
-    yield f'<g class="node fw-node fw-{kind} fw-{node.kind}" id={quoteattr(name)} data-node="{node.id}">'
+    lit, when = _lighting(steps)
+    yield f'<g class="node fw-node fw-{kind} fw-{node.kind}{lit}" id={quoteattr(name)} data-node="{node.id}"{when}>'
     word = node.kind if node.kind == "start" else f"{node.kind}, {kind}" if node.kind == "end" else kind
-    yield f"<title>{_text(f'{word}: {told}{where}')}</title>"
+    yield f"<title>{plain(f'{word}: {told}{where}')}</title>"
     if box.shape == "circle":
         middle = box.y - box.height / 2 + CIRCLE / 2
-        yield f'<circle class="fw-shape" cx="{_n(box.x)}" cy="{_n(middle)}" r="{_n(CIRCLE / 2 - 1)}"/>'
+        yield f'<circle class="fw-shape" cx="{num(box.x)}" cy="{num(middle)}" r="{num(CIRCLE / 2 - 1)}"/>'
         path, solid = mark(node.kind, node.role, node.title, box.x, middle)
         yield f'<g class="fw-mark{" fw-solid" * solid}"><path d="{_path(path)}"/></g>'
         yield from _lines(box.lines, box.x, middle + CIRCLE / 2 + 4)
     else:
-        yield _shape(box.shape, box.x, box.y, box.width, box.height)
+        yield outlined(box.shape, box.x, box.y, box.width, box.height)
         high = sum(line.size * LEADING for line in box.lines)
         yield from _lines(box.lines, box.x, box.y - high / 2)
     yield "</g>"
 
 
-def _shape(shape: theme.Shape, x: float, y: float, wide: float, high: float) -> str:
+def outlined(shape: theme.Shape, x: float, y: float, wide: float, high: float) -> str:
+    """A shape of the drawing language.
+
+    Args:
+        shape: Which shape.
+        x: Its middle.
+        y: Its middle.
+        wide: Its width.
+        high: Its height.
+    """
     if shape == "rectangle" or shape == "rounded":
         radius = min(high / 2, 19.0) if shape == "rounded" else min(2.0, high / 8)
         return (
-            f'<rect class="fw-shape" x="{_n(x - wide / 2)}" y="{_n(y - high / 2)}" width="{_n(wide)}" '
-            f'height="{_n(high)}" rx="{_n(radius)}"/>'
+            f'<rect class="fw-shape" x="{num(x - wide / 2)}" y="{num(y - high / 2)}" width="{num(wide)}" '
+            f'height="{num(high)}" rx="{num(radius)}"/>'
         )
     if shape == "ellipse" or shape == "circle":
-        return f'<ellipse class="fw-shape" cx="{_n(x)}" cy="{_n(y)}" rx="{_n(wide / 2)}" ry="{_n(high / 2)}"/>'
-    corners = " ".join(f"{_n(a)},{_n(b)}" for a, b in outline(shape, x, y, wide, high))
+        return f'<ellipse class="fw-shape" cx="{num(x)}" cy="{num(y)}" rx="{num(wide / 2)}" ry="{num(high / 2)}"/>'
+    corners = " ".join(f"{num(a)},{num(b)}" for a, b in outline(shape, x, y, wide, high))
     return f'<polygon class="fw-shape" points="{corners}"/>'
 
 
@@ -234,30 +323,31 @@ def mark(kind: str, role: str, title: str, x: float, y: float) -> tuple[Strokes,
 
 
 def _path(strokes: Strokes) -> str:
-    return "".join("M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in stroke) for stroke in strokes)
+    return "".join("M" + "L".join(f"{num(a)} {num(b)}" for a, b in stroke) for stroke in strokes)
 
 
 def _lines(lines: Sequence[Line], x: float, top: float) -> Iterator[str]:
     for line in lines:
         baseline = top + line.size * (LEADING / 2 + 0.35)
-        yield f'<text class="fw-{line.kind}" x="{_n(x)}" y="{_n(baseline)}">{_text(line.text)}</text>'
+        yield f'<text class="fw-{line.kind}" x="{num(x)}" y="{num(baseline)}">{plain(line.text)}</text>'
         top += line.size * LEADING
 
 
-def _arrow(graph: Graph, arrow: Arrow, name: str) -> Iterator[str]:
+def _arrow(graph: Graph, arrow: Arrow, name: str, steps: tuple[int, ...] | None, prefix: str) -> Iterator[str]:
     edge = arrow.edge
     answer = f": {', '.join(theme.edge_words(edge))}" if theme.edge_words(edge) else ""
     told = f"{graph.nodes[edge.source].title} to {graph.nodes[edge.target].title}{answer}"
+    lit, when = _lighting(steps)
     yield (
-        f'<g class="edge fw-edge fw-edge-{arrow.role}{" fw-edge-back" * arrow.back}" id={quoteattr(name)} '
-        f'data-from="{edge.source}" data-to="{edge.target}">'
+        f'<g class="edge fw-edge fw-edge-{arrow.role}{" fw-edge-back" * arrow.back}{lit}" id={quoteattr(name)} '
+        f'data-from="{edge.source}" data-to="{edge.target}"{when}>'
     )
-    yield f"<title>{_text(told)}</title>"
-    start, *rest = (f"{_n(a)} {_n(b)}" for a, b in arrow.curve)
+    yield f"<title>{plain(told)}</title>"
+    start, *rest = (f"{num(a)} {num(b)}" for a, b in arrow.curve)
     yield f'<path d="M{start}C{" ".join(rest)}"/>'
-    corners = " ".join(f"{_n(a)},{_n(b)}" for a, b in arrowhead(arrow))
+    corners = " ".join(f"{num(a)},{num(b)}" for a, b in arrowhead(arrow))
     yield f'<polygon points="{corners}"/>'
-    yield from _label(arrow)
+    yield from _label(arrow, steps or (), prefix)
     yield "</g>"
 
 
@@ -274,31 +364,35 @@ def arrowhead(arrow: Arrow) -> list[tuple[float, float]]:
     return [(bx, by), (ax - dy * half, ay + dx * half), (ax + dy * half, ay - dx * half)]
 
 
-def _label(arrow: Arrow) -> Iterator[str]:
+def _label(arrow: Arrow, steps: tuple[int, ...], prefix: str) -> Iterator[str]:
     top = arrow.label[1] - len(arrow.words) * DETAIL * LEADING / 2
     for number, word in enumerate(arrow.words):
         y = top + DETAIL * (LEADING * (number + 0.5) + 0.35)
-        yield f'<text class="fw-label" x="{_n(arrow.label[0])}" y="{_n(y)}">{_text(word)}</text>'
+        kind, said = "label", plain(word)
+        if steps and number == len(arrow.words) - 1:  # each number can be pointed at
+            marks = ", ".join(f"<tspan id={quoteattr(f'{prefix}-step{step}')}>{step}</tspan>" for step in steps)
+            kind, said = "number", f"step {marks}"
+        yield f'<text class="fw-{kind}" x="{num(arrow.label[0])}" y="{num(y)}">{said}</text>'
 
 
 def _note(note: Note) -> Iterator[str]:
     right, bottom, fold = note.x + note.width, note.y + note.height, 10.0
     yield '<g class="fw-note" aria-hidden="true">'
     yield (
-        f'<path d="M{_n(note.x)} {_n(note.y)}H{_n(right)}V{_n(bottom - fold)}L{_n(right - fold)} {_n(bottom)}'
-        f'H{_n(note.x)}ZM{_n(right)} {_n(bottom - fold)}H{_n(right - fold)}V{_n(bottom)}"/>'
+        f'<path d="M{num(note.x)} {num(note.y)}H{num(right)}V{num(bottom - fold)}L{num(right - fold)} {num(bottom)}'
+        f'H{num(note.x)}ZM{num(right)} {num(bottom - fold)}H{num(right - fold)}V{num(bottom)}"/>'
     )
     for number, line in enumerate(note.lines):
         y = note.y + 8 + CODE * 1.35 * (number + 0.5) + CODE * 0.35
-        yield f'<text x="{_n(note.x + 12)}" y="{_n(y)}">{_text(line)}</text>'
+        yield f'<text x="{num(note.x + 12)}" y="{num(y)}">{plain(line)}</text>'
     yield "</g>"
 
 
 def _legend(entry: Legend) -> str:
-    shape = _shape(entry.shape, entry.x, entry.y, *legend_size(entry.shape))
+    shape = outlined(entry.shape, entry.x, entry.y, *legend_size(entry.shape))
     return (
-        f'<g class="fw-{entry.role}">{shape}<text x="{_n(entry.x + 14)}" y="{_n(entry.y + 3.9)}">'
-        f"{_text(entry.word)}</text></g>"
+        f'<g class="fw-{entry.role}">{shape}<text x="{num(entry.x + 14)}" y="{num(entry.y + 3.9)}">'
+        f"{plain(entry.word)}</text></g>"
     )
 
 
@@ -314,10 +408,19 @@ def legend_size(shape: theme.Shape) -> tuple[float, float]:
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _text(text: str) -> str:
-    """Text that XML allows."""
+def plain(text: str) -> str:
+    """Text that XML allows, and takes for nothing else.
+
+    Args:
+        text: Any text.
+    """
     return escape(_FORBIDDEN.sub("\ufffd", text))
 
 
-def _n(value: float) -> str:
+def num(value: float) -> str:
+    """A coordinate, as short as it can be.
+
+    Args:
+        value: The coordinate.
+    """
     return f"{round(value, 1) + 0.0:g}" if abs(value) < 1e5 else f"{value:.0f}"
