@@ -13,7 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failwell import Cache, Fallback, Policy, Retry, Router, Saga, Stack, Timeout, Validate, backoff, listening, virtual
+from failwell import (
+    Cache,
+    CircuitBreaker,
+    Fallback,
+    Policy,
+    Retry,
+    Router,
+    Saga,
+    Stack,
+    Timeout,
+    TimeWindow,
+    Validate,
+    backoff,
+    listening,
+    virtual,
+)
 from failwell.events import Event
 from tests.kernel.world import Hang, World
 
@@ -25,6 +40,8 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "Fallback": lambda: Fallback(World(True).operation(ConnectionError, takes=1.0), World(True).operation("poor")),
     "Cache": lambda: Cache(5.0, stale_if_error=5.0),
     "Cache in a store": lambda: Cache(5.0, store=Shelf()),
+    "CircuitBreaker": lambda: CircuitBreaker(99, slow_call=0.5, on_open=calls_back),
+    "CircuitBreaker with a window": lambda: CircuitBreaker(99, window=TimeWindow(60.0)),
     "Validate": lambda: Validate(accepts, accepts),
     "Fallback to a router": lambda: Fallback(Router({"slow": World(True).operation("poor", takes=1.0)}, selects)),
 }

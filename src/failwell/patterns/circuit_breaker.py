@@ -189,19 +189,20 @@ class CircuitBreaker(Policy):
         self.on_half_open = on_half_open
         self.on_close = on_close
         self._is_failure = matching("on", on)
+        looked_at = window or (CountWindow(100) if failure_rate or slow_call_rate else None)
         self._limits = _Limits(
             recovery_timeout=recovery_timeout,
             success_threshold=success_threshold,
             half_open_max_calls=half_open_max_calls,
             failures=failure_threshold if failure_rate is None else None,
-            window=window or (CountWindow(100) if failure_rate or slow_call_rate else None),
+            window=looked_at,
             in_a_row=window is None and failure_rate is None,
-            minimum_calls=minimum_calls if window is None else min(minimum_calls, window.most),
+            minimum_calls=minimum_calls if looked_at is None else min(minimum_calls, looked_at.most),
             failure_rate=failure_rate,
             slow_call_rate=slow_call_rate,
         )
         self._slow_call = math.inf if slow_call is None else slow_call
-        self._counts_all = self._limits.window is not None or slow_call is not None
+        self._counts_all = looked_at is not None or slow_call is not None
         self._live = Circuit(remembers=20)
 
     async def run(self, call: Call, rt: Runtime) -> Any:
@@ -213,7 +214,7 @@ class CircuitBreaker(Policy):
                 rt.emit(Rejected, answer.reason, answer.retry_after)
                 raise CircuitOpenError(rt.operation, answer.retry_after) from answer.cause
             permit = answer
-        started = rt.now() if self._counts_all else 0.0
+        started = 0.0 if self.slow_call is None else rt.now()
         try:
             if permit.is_first_probe:
                 await rt.announce(self.on_half_open, CircuitHalfOpened)
