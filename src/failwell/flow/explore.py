@@ -165,6 +165,7 @@ class _Search:
         self.states: dict[int, Any] = {}
         self.timers: list[float] = []
         self.lots: list[Lot] = []
+        self.limits: list[tuple[float, float]] = []
 
     def start(self) -> None:
         """Get ready for the next run."""
@@ -175,6 +176,7 @@ class _Search:
         self.states = {}
         self.timers = []
         self.lots = []
+        self.limits = []
         self.expired: int | None = None
         self.recording = True
         self.mark.degraded = False
@@ -454,7 +456,8 @@ class _StraightRuntime(_ExploringRuntime):
     async def within(self, seconds: float, call: Callable[[], Any]) -> Any:  # type: ignore[override]
         search = self.search
         place = len(search.timers)
-        search.timers.append(search.loop.clock.now + seconds)
+        due = search.loop.clock.now + seconds
+        search.timers.append(due)
         try:
             return await call()
         except asyncio.CancelledError:
@@ -463,6 +466,8 @@ class _StraightRuntime(_ExploringRuntime):
             search.expired = None
             return LATE
         finally:
+            if search.lots:
+                search.limits.append((due, search.loop.clock.now))
             del search.timers[place:]
 
     async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
@@ -489,6 +494,8 @@ def _time_is_up(search: _Search, moment: float) -> NoReturn:
     clock = search.loop.clock
     clock.now = max(clock.now, moment)
     search.expired = next(place for place, due in enumerate(search.timers) if due < clock.now + resolution(clock.now))
+    if search.expired < len(search.timers) - 1:
+        search.time_decides()  # a shorter wait before the inner limit began might have let that one end first
     raise asyncio.CancelledError
 
 
@@ -796,12 +803,12 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
     trace = tuple(search.trace)
     if error is None:
         now = search.loop.clock.now
-        return Path(trace, result, None, now, search.mark.degraded, spread(now, search.lots, trace))
+        return Path(trace, result, None, now, search.mark.degraded, spread(now, search.lots, search.limits))
     if isinstance(error, _NeverEnds):
         return Path(trace, None, None, float("inf"))
     _forget_frames(error)
     now = search.loop.clock.now
-    return Path(trace, None, error, now, between=spread(now, search.lots, trace))
+    return Path(trace, None, error, now, between=spread(now, search.lots, search.limits))
 
 
 def _in_group(error: BaseException) -> BaseException:

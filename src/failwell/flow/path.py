@@ -139,6 +139,13 @@ class Path:
         return f"{'degraded ' * self.degraded}{self.result!r}"
 
     @property
+    def reports(self) -> list[str]:
+        """What the layers reported, in words without times: ``"Timeout.TimedOut(5)"``."""
+        from failwell.flow.story import signature
+
+        return [signature(event) for event in self.events]
+
+    @property
     def so_far(self) -> str:
         """What was asked and answered, one after the other."""
         return ", ".join(map(repr, self.choices)) or "nothing"
@@ -189,7 +196,8 @@ def odds_of_choice(choice: Choice, fail: Odds, hang: Odds, situations: Mapping[s
 def _odds_of_outcome(choice: Choice, fail: float, hang: float) -> float:
     """The odds of one outcome among those that were explored."""
     failures = [option for option in choice.options if option not in ("ok", "hang")]
-    odds = dict.fromkeys(failures, fail / len(failures)) if failures else {}
+    of_each = fail / len(failures) if len(failures) > 1 else fail  # not divided by 1: that would make a float of it
+    odds = dict.fromkeys(failures, of_each)
     if "hang" in choice.options:
         odds["hang"] = hang
     of_others = sum(odds.values())
