@@ -16,6 +16,7 @@ from failwell.cli.commands.explain import explain
 from failwell.cli.commands.list_ import list_
 from failwell.cli.commands.show import show
 from failwell.cli.commands.site import site
+from failwell.cli.commands.tests_ import tests_
 from failwell.cli.refusal import Refused
 
 __all__ = ["cli", "run"]
@@ -90,5 +91,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (list_, show, draw_, explain, diagrams_, site):
+for _command in (list_, show, draw_, explain, tests_, diagrams_, site):
     cli.add_command(_command)

@@ -94,6 +94,8 @@ def _imported(name: str) -> Target:
         raise Refused(f"{name!r} is no module:attribute{hint or ', e.g. services.payments:stack'}")
     if module_name.split(".")[-1] == "py":
         raise Refused(f"{name!r} names a file: write {module_name[:-3]}:{path}, without .py")
+    from failwell.flow.foreign import is_foreign
+
     module = _import(module_name)
     found: Any = module
     for part in path.split("."):
@@ -105,7 +107,7 @@ def _imported(name: str) -> Target:
             raise Refused(f"module {module_name!r} has no attribute {part!r}: {advice}") from None
         except Exception as error:
             raise Refused(f"{name} cannot be had: {first_line(error)}") from None
-    if not _explorable(found):
+    if not _explorable(found) and not is_foreign(found):
         raise Refused(f"{name} is no policy: {_what(found, path)}; {_choices(module)}")
     return Target(name, found)
 

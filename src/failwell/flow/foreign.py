@@ -88,7 +88,7 @@ def parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     if not any(_data_of(parameter) is None for parameter in found.values()):
         raise TypeError(
             f"{name_of(fn)} takes no dependency to explore it with: give it what it calls as an argument without "
-            f"a default, e.g. async def {name_of(fn)}(fetch)"
+            f"a default, e.g. async def {name_of(fn)}(fetch), or decorate it with a policy"
         )
     return found
 

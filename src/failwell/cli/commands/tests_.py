@@ -1,0 +1,64 @@
+"""``failwell tests``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from failwell.cli.options import exploring
+from failwell.cli.refusal import Refused
+
+__all__ = ["tests_"]
+
+_MARK = "Made by `failwell tests "
+
+
+@click.command("tests")
+@click.argument("target")
+@click.option("-o", "--output", "output", metavar="FILE", help="Where to write, e.g. test_stack.py.")
+@click.option("--force", is_flag=True, help="Replace a file that was not made by this command.")
+@exploring
+def tests_(
+    target: str,
+    output: str | None,
+    force: bool,
+    operation: str | None,
+    outcomes: tuple[str, ...] | None,
+    limit: int,
+) -> None:
+    """Write a pytest file that holds TARGET to what it does now: a test for each way through it."""
+    from failwell.cli.files import check_writable, write
+    from failwell.cli.targets import explored, resolve
+    from failwell.flow.testfile import Subject, kinds_of_failure, test_file
+    from failwell.policy import Policy
+
+    if limit < 1:
+        raise Refused(f"--limit {limit}: give a number of paths of at least 1")
+    if output is not None:
+        path = Path(output)
+        if path.suffix != ".py":
+            raise Refused(f"cannot write tests to {output}: give a name that ends in .py, e.g. test_stack.py")
+        check_writable(path)
+        if path.is_file() and not force and _MARK not in path.read_text(encoding="utf-8", errors="replace"):
+            raise Refused(f"{output} was not made by failwell tests: give another name, or --force to replace it")
+    found = resolve(target)
+    layers = explored(found, operation=operation, outcomes=("ok",), limit=limit).layers
+    kinds = kinds_of_failure(layers)
+    ways = tuple(part for way in outcomes or ("ok", "fail", "hang") for part in (kinds if way == "fail" else (way,)))
+    exploration = explored(found, operation=operation, outcomes=ways, limit=limit)
+    module, _, attribute = target.partition(":")
+    command = f"failwell tests {target}{f' -o {Path(output).name}' if output else ''}"
+    # What is decorated brings its own name, and "operation" is what everything else is called.
+    name = exploration.name if isinstance(found.policy, Policy) and exploration.name != "operation" else ""
+    if attribute:
+        subject = Subject(module, attribute.partition(".")[0], attribute, name, command)
+    else:
+        example = f'CARDS["{target}"].example'
+        subject = Subject("failwell.catalog", "CARDS", example, name, command)
+    text = test_file(exploration, subject, ways)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    write(Path(output), text.encode())
+    click.echo(f"{output}: {text.count(f'{chr(10)}def test_')} tests for {len(exploration):,} paths", err=True)

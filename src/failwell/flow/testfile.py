@@ -1,0 +1,235 @@
+"""Tests that write themselves: a pytest file with a test for each way through a policy."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import keyword
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from failwell import errors
+from failwell.flow.story import told
+from failwell.policy import Pattern, matching
+
+if TYPE_CHECKING:
+    from failwell.flow.explore import Exploration
+    from failwell.flow.path import Choice, Path
+
+__all__ = ["Subject", "kinds_of_failure", "telling_paths", "test_file"]
+
+
+class Subject(NamedTuple):
+    """How a test file comes by the policy that it tests.
+
+    Attributes:
+        module: The module to import from.
+        name: What to import from it.
+        expression: The policy, in terms of that name.
+        operation: What the policy protects, where it does not say so itself.
+        command: The command that makes the file again.
+    """
+
+    module: str
+    name: str
+    expression: str
+    operation: str
+    command: str
+
+
+_CANDIDATES: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OSError, ValueError, RuntimeError)
+
+
+def kinds_of_failure(layers: Iterable[Pattern]) -> tuple[type[Exception], ...]:
+    """An exception type for each way in which the layers tell failures apart.
+
+    Two types are of one kind if every ``on=`` among the layers handles both or neither.
+
+    Args:
+        layers: The layers of a policy.
+    """
+    filters: list[Any] = []
+    types: list[type[Exception]] = [*_CANDIDATES]
+    for layer in layers:
+        for name, on in layer.describe().items():
+            if name == "on" or name.endswith("_on"):
+                with suppress(TypeError):  # it means something else by that word
+                    filters.append(matching(name, on))
+                    named: tuple[Any, ...] = (on,) if isinstance(on, type) or callable(on) else tuple(on)
+                    types += [one for one in named if isinstance(one, type) and issubclass(one, Exception)]
+    found: dict[tuple[bool, ...], type[Exception]] = {}
+    for one in types:
+        try:
+            error = one("failed")
+        except Exception:  # it wants other arguments than a message
+            continue
+        found.setdefault(tuple(_handles(on, error) for on in filters), one)
+    return tuple(found.values())
+
+
+def _handles(on: Any, error: Exception) -> bool:
+    try:
+        return bool(on(error))
+    except Exception:  # a predicate that looks for more than this error has
+        return False
+
+
+def telling_paths(exploration: Exploration) -> list[Path]:
+    """Few paths that show everything: each is the shortest that does something which none before it does.
+
+    Something is a step after another step, an attempt or wait of another number, or an end.
+
+    Args:
+        exploration: What was explored.
+    """
+    shown: list[tuple[int, int, set[Any]]] = []
+    numbers: dict[Any, int] = {}  # few different things happen on many paths
+    for place, (path, story) in enumerate(zip(exploration.paths, told(exploration.paths), strict=True)):
+        uncounted = [step._replace(counter=("", ""), events=()) for step in story]
+        things = {
+            *itertools.pairwise(uncounted),
+            *((step.layer, step.title, step.counter) for step in story),
+            path.ended,
+        }
+        shown.append((len(path.trace), place, {numbers.setdefault(thing, len(numbers)) for thing in things}))
+    seen: set[Any] = set()
+    chosen: list[int] = []
+    for _, place, things in sorted(shown, key=lambda one: one[:2]):
+        if not things <= seen:
+            seen |= things
+            chosen.append(place)
+    return [exploration.paths[place] for place in sorted(chosen)]
+
+
+def test_file(exploration: Exploration, subject: Subject, outcomes: Sequence[str | type[Exception]]) -> str:
+    """The text of a pytest file that holds a policy to what it does now.
+
+    Args:
+        exploration: What was explored, with these outcomes.
+        subject: How the file comes by the policy.
+        outcomes: How operations can end.
+    """
+    shown = ", ".join(one.__qualname__ if isinstance(one, type) else f'"{one}"' for one in outcomes)
+    tests: list[str] = []
+    names: dict[str, int] = {}
+    for path in telling_paths(exploration):
+        name = _name(path)
+        names[name] = count = names.get(name, 0) + 1
+        tests += ["", "", *_test(path, name if count == 1 else f"{name}_{count}", subject)]
+    lines = [
+        f'"""What {_quoted(subject.expression)} does, path by path.',
+        "",
+        *textwrap.wrap(_quoted(exploration.title), 100, break_long_words=False, break_on_hyphens=False),
+        "",
+        f"Made by `{subject.command}`; make it again when a change is meant.",
+        "Each test answers what the policy asks and says what must come of it: no function of yours runs, no time",
+        "passes. Together the tests show each step that the policy can take, and each number of attempts.",
+        '"""',
+        "",
+        *_imports(subject, outcomes, any("pytest." in line for line in tests)),
+        "",
+        f"OUTCOMES = ({shown}{',' * (len(outcomes) == 1)})",
+        *tests,
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _imports(subject: Subject, outcomes: Iterable[Any], pytest: bool) -> Iterable[str]:
+    needed = {"failwell.flow": {"follow"}}
+    needed.setdefault(subject.module, set()).add(subject.name)
+    for one in outcomes:
+        if isinstance(one, type) and getattr(builtins, one.__name__, None) is not one:
+            module = "failwell.errors" if getattr(errors, one.__name__, None) is one else one.__module__
+            needed.setdefault(module, set()).add(one.__qualname__.partition(".")[0])
+    theirs = [module for module in sorted(needed) if module.partition(".")[0] != "failwell"]
+    if pytest:
+        yield "import pytest"
+    yield from (_import(module, needed[module]) for module in sorted(needed.keys() - set(theirs)))
+    if theirs:
+        yield ""
+        yield from (_import(module, needed[module]) for module in theirs)
+
+
+def _import(module: str, names: Iterable[str]) -> str:
+    return f"from {module} import {', '.join(sorted(names))}"
+
+
+def _test(path: Path, name: str, subject: Subject) -> Iterable[str]:
+    answers = [_text(f"{choice.subject}: {choice.option}") for choice in path.choices]
+    yield f"def test_{name}():"
+    told, *more = textwrap.wrap(_quoted(str(path)), 100, break_long_words=False, break_on_hyphens=False)
+    yield f'    """{told}' + ('"""' if not more else "")
+    yield from (f"    {line}" for line in more)
+    if more:
+        yield '    """'
+    yield "    path = follow("
+    yield f"        {subject.expression},"
+    yield from (f"        {answer}," for answer in answers)
+    if subject.operation:
+        yield f"        operation={_text(subject.operation)},"
+    yield "        outcomes=OUTCOMES,"
+    yield "    )"
+    yield f"    assert path.calls == {{{', '.join(f'{_text(name)}: {count}' for name, count in path.calls.items())}}}"
+    yield f"    assert path.waits == {_seconds(path.waits)}"
+    yield f"    assert path.ended == {_text(path.ended)}"
+    yield f"    assert path.elapsed == {_seconds(path.elapsed)}"
+    if path.events:
+        yield "    assert path.reports == ["
+        yield from (f"        {_text(report)}," for report in path.reports)
+        yield "    ]"
+    else:
+        yield "    assert path.reports == []"
+
+
+def _seconds(value: float | tuple[float, ...]) -> str:
+    if value == float("inf"):
+        return 'float("inf")'
+    if not value:
+        return repr(value)
+    exact = value if isinstance(value, tuple) else (value,)
+    return repr(value) if all(one == round(one, 3) for one in exact) else f"pytest.approx({value!r})"
+
+
+def _text(text: str) -> str:
+    """Text as a literal, with the quotes that most formatters want."""
+    return repr(text) if '"' in text or "\\" in repr(text) else f'"{text}"'
+
+
+def _quoted(text: str) -> str:
+    """Text for the inside of a docstring."""
+    return text.replace("\\", "\\\\").replace('"""', "'''")
+
+
+_ENOUGH = 90
+"""Letters of a test's name."""
+
+
+def _name(path: Path) -> str:
+    said = [_words(choice) for choice in path.choices if len(choice.options) > 1]
+    words = [_often(what, len(list(same))) for what, same in itertools.groupby(said)]
+    name = ""
+    for place, word in enumerate(words):
+        longer = f"{name}_then_{_identifier(word)}" if name else _identifier(word)
+        if len(longer) > _ENOUGH and place:
+            return f"{name}_and_so_on_until_{_identifier(path.ended)[:40]}".rstrip("_")
+        name = longer
+    return name or "it_goes_its_only_way"
+
+
+def _words(choice: Choice) -> str:
+    if choice.kind == "operation":
+        verb = {"ok": "answers", "fail": "fails", "hang": "hangs"}.get(choice.option, f"raises {choice.option}")
+        return f"{choice.subject} {verb}"
+    return f"{choice.subject} {choice.option}"
+
+
+def _often(what: str, times: int) -> str:
+    return what if times == 1 else f"{what} twice" if times == 2 else f"{what} {times} times"
+
+
+def _identifier(text: str) -> str:
+    found = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text)).strip("_").lower()
+    return f"{found}_" if keyword.iskeyword(found) else found

@@ -1,0 +1,189 @@
+"""Tests that write themselves: they hold on the stack as it is, and on no stack that behaves otherwise."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from failwell import Cache, Fallback, Retry, Timeout, explore
+from failwell.errors import PermanentError
+from failwell.flow.testfile import Subject, kinds_of_failure, telling_paths
+from failwell.flow.testfile import test_file as make_test_file
+from tests.flow.stacks import FUNCTIONS, stacks
+
+HEAD = """
+from failwell import *
+from failwell.backoff import *
+class Busy(Exception): ...
+""" + "".join(f"async def {name}(*args): ...\n" for name in FUNCTIONS)
+
+
+@contextmanager
+def module(expression: str) -> Iterator[types.ModuleType]:
+    """A module of the user's that holds a stack."""
+    made = types.ModuleType("theirs")
+    exec(f"{HEAD}stack = {expression}", vars(made))
+    sys.modules["theirs"] = made
+    try:
+        yield made
+    finally:
+        del sys.modules["theirs"]
+
+
+def written(expression: str) -> str:
+    with module(expression) as theirs:
+        layers = getattr(theirs.stack, "layers", None) or explore(theirs.stack, outcomes=("ok",)).layers
+        outcomes = ("ok", *kinds_of_failure(layers), "hang")
+        subject = Subject("theirs", "stack", "stack", "", "failwell tests theirs:stack")
+        return make_test_file(explore(theirs.stack, outcomes=outcomes), subject, outcomes)
+
+
+def failing(text: str, expression: str) -> list[str]:
+    """The tests of a file that do not hold."""
+    with module(expression):
+        space: dict[str, Any] = {}
+        exec(compile(text, "test_theirs.py", "exec"), space)
+        tests: list[Callable[[], None]] = [test for name, test in space.items() if name.startswith("test_")]
+        assert tests
+        failed: list[str] = []
+        for test in tests:
+            try:
+                test()
+            except Exception:
+                failed.append(test.__name__)
+        return failed
+
+
+STACK = (
+    "Cache(60, stale_if_error=600) >> Fallback(backup, archive) >> "
+    "Retry(3, Exponential(1, jitter='full'), on=(ConnectionError, TimeoutError)) >> Timeout(2)"
+)
+CHANGES = {
+    "more attempts": ("Retry(3", "Retry(4"),
+    "fewer attempts": ("Retry(3", "Retry(2"),
+    "shorter waits": ("Exponential(1,", "Exponential(0.5,"),
+    "waits without jitter": (", jitter='full'", ""),
+    "waits that grow otherwise": ("Exponential(1, jitter='full')", "Fixed(1)"),
+    "another limit in all": ("TimeoutError)) >>", "TimeoutError), max_elapsed=2) >>"),
+    "more errors retried": ("on=(ConnectionError, TimeoutError)", "on=Exception"),
+    "fewer errors retried": ("on=(ConnectionError, TimeoutError)", "on=ConnectionError"),
+    "other errors retried": ("on=(ConnectionError, TimeoutError)", "on=(OSError, TimeoutError)"),
+    "another timeout": ("Timeout(2)", "Timeout(3)"),
+    "a timeout that answers": ("Timeout(2)", "Timeout(2, default=None)"),
+    "no timeout": (" >> Timeout(2)", ""),
+    "alternatives swapped": ("backup, archive", "archive, backup"),
+    "one alternative less": ("backup, archive", "backup"),
+    "fewer errors answered": ("Fallback(backup, archive)", "Fallback(backup, archive, on=ConnectionError)"),
+    "another time to live": ("Cache(60", "Cache(61"),
+    "nothing stale": (", stale_if_error=600", ""),
+    "degraded answers stored": ("stale_if_error=600", "stale_if_error=600, degraded='store'"),
+    "fewer errors hidden": ("stale_if_error=600", "stale_if_error=600, stale_on=ConnectionError"),
+    "another order": (STACK, " >> ".join(reversed(STACK.split(" >> ")))),
+    "cache and fallback swapped": (
+        "Cache(60, stale_if_error=600) >> Fallback(backup, archive)",
+        "Fallback(backup, archive) >> Cache(60, stale_if_error=600)",
+    ),
+    "retry and timeout swapped": (
+        STACK[STACK.index("Retry") :],
+        "Timeout(2) >> " + STACK[STACK.index("Retry") : STACK.index(" >> Timeout")],
+    ),
+}
+TEXT = written(STACK)
+
+
+def test_the_tests_hold_on_the_stack_as_it_is() -> None:
+    assert failing(TEXT, STACK) == []
+    assert failing(TEXT, STACK.replace("60,", "60.0,")) == []
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_behaviour_fails_some_test(change: str) -> None:
+    before, after = CHANGES[change]
+    assert before in STACK
+    assert failing(TEXT, STACK.replace(before, after)), change
+
+
+RESERVE = "Step(reserve, release, retry=Retry(2, Fixed(1)))"
+SAGA = f"Saga([{RESERVE}, Step(charge, refund), (ship, None)], timeout=30)"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("refund", "None"),
+        (
+            f"{RESERVE}, Step(charge, refund)",
+            f"Step(charge, refund), {RESERVE}",
+        ),
+        ("Retry(2", "Retry(3"),
+        ("Fixed(1)", "Fixed(2)"),
+        ("timeout=30", "timeout=20"),
+        (", (ship, None)", ""),
+    ],
+)
+def test_a_changed_saga_fails_some_test(before: str, after: str) -> None:
+    text = written(SAGA)
+    assert failing(text, SAGA) == []
+    assert before in SAGA
+    assert failing(text, SAGA.replace(before, after))
+
+
+@settings(max_examples=40)
+@given(stacks(jitter=True))
+def test_the_tests_of_any_stack_hold_on_it(text: str) -> None:
+    *layers, inside = text.split(" >> ")
+    expression = " >> ".join(layers if inside == "operation" else [*layers, inside])
+    assert failing(written(expression), expression) == []
+
+
+def test_few_tests_show_everything() -> None:
+    found = explore(Retry(4) >> Retry(3) >> Timeout(5), limit=100_000)
+    shown = telling_paths(found)
+    assert len(shown) < 30 < 8_000 < len(found)
+    assert {path.ended for path in shown} == {path.ended for path in found.paths}
+    assert max(path.calls["operation"] for path in shown) == 12
+
+
+def test_there_is_an_error_for_each_way_in_which_layers_tell_failures_apart() -> None:
+    assert kinds_of_failure(Timeout(1).layers) == (ConnectionError,)
+    assert kinds_of_failure(Retry().layers) == (ConnectionError, OSError)
+    assert kinds_of_failure((Fallback(len, on=PermanentError) >> Retry()).layers) == (
+        ConnectionError,
+        OSError,
+        PermanentError,
+    )
+    assert kinds_of_failure(Cache(1, stale_if_error=1, stale_on=lambda error: error.status == 503).layers) == (  # type: ignore[attr-defined]
+        ConnectionError,
+    )
+
+
+class OnDuty(Exception):
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, code)
+
+
+def test_an_error_that_cannot_be_made_from_a_message_is_left_out() -> None:
+    assert OnDuty not in kinds_of_failure(Retry(on=(OnDuty, KeyError)).layers)
+
+
+def test_the_file_reads_well() -> None:
+    text = written("Retry(2, Fixed(0.1), on=(Busy, ConnectionError))")
+    assert 'def test_operation_raises_connection_error_then_operation_answers():\n    """operation (attempt 1) ' in text
+    assert "from theirs import stack\n" in text
+    assert 'OUTCOMES = ("ok", ConnectionError, TimeoutError, "hang")' in text
+    assert "import pytest" not in text
+    assert "pytest.approx(" in written("Retry(4, Exponential(0.1, multiplier=1.7))")
+    assert all(len(line) < 130 for line in text.split("\n"))
+
+
+def test_names_are_identifiers_of_their_own() -> None:
+    text = written(STACK)
+    names = [line.removeprefix("def ").split("(")[0] for line in text.split("\n") if line.startswith("def ")]
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() and len(name) < 160 for name in names)
