@@ -1,0 +1,217 @@
+"""Rules about layers that try again."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from failwell.events import Attempt, FellBack, GaveUp, TimedOut
+from failwell.flow.lint.evidence import Evidence, code, roomy, span, with_attribute
+from failwell.flow.lint.facts import Attempted, CutWait, Happened, Key, Made, OutOfTime, Repeated, Seen
+from failwell.flow.lint.finding import Found
+
+__all__ = ["backoff_cap_never_reached", "retry_amplification", "retry_cannot_finish", "retry_not_idempotent"]
+
+MOST_CALLS = 10
+"""More calls of one operation than this, on one path, are too many where several layers multiply them."""
+
+
+def retry_cannot_finish(evidence: Evidence) -> Iterator[Found]:
+    """The time is up before the last attempt, whatever happens."""
+    for layer, reached in evidence.attempts.items():
+        wanted = evidence.amount(layer, "max_attempts")
+        if wanted is None or reached >= wanted[1]:
+            continue
+        cuts = [fact for fact, _ in evidence.facts.all(CutWait) if fact.layer == layer]
+        seen = evidence.shortest([*cuts, OutOfTime(layer)])
+        if seen is not None:
+            yield _cannot_finish(evidence, layer, reached, int(wanted[1]), seen[1])
+
+
+def _cannot_finish(evidence: Evidence, layer: Key, reached: int, wanted: int, seen: Seen) -> Found:
+    waits = _all_waits(evidence, layer, wanted)
+    each = _time_of_an_attempt(evidence, layer)
+    needed = roomy(waits) if not each else waits + wanted * each
+    limits = _limits(evidence, layer, needed)
+    name, limit = _limit(evidence, layer, seen)
+    message = (
+        f"{evidence.name(layer)} never makes attempt {wanted}: the waits before it take {span(waits)}, "
+        f"and {name} is {span(limit)}."
+    )
+    more = " or ".join(evidence.told(one, **{parameter: needed}) for one, parameter in limits)
+    with_time = f", so that each attempt has its {span(each)}" if each else ""
+    fewer = evidence.told(layer, max_attempts=reached)
+    given = f"Give it at least {span(needed)}{with_time}: {more}" if more else f"Give it at least {span(needed)}"
+    return Found(
+        seen.path,
+        message,
+        f"{given}; or stop after {reached}: {fewer}.",
+        tuple(dict.fromkeys([layer[0], *(one[0] for one, _ in limits)])),
+        evidence.with_changed(*((one, {parameter: needed}) for one, parameter in limits)) if limits else (),
+    )
+
+
+def _all_waits(evidence: Evidence, layer: Key, attempts: int) -> float:
+    """What all waits take together: those that were seen, and those that the backoff would ask for."""
+    seen = evidence.waits(layer)
+    backoff = evidence.parameter(layer, "backoff")
+    total = before = 0.0
+    for attempt in range(1, attempts):
+        if attempt in seen:
+            before = seen[attempt]
+        elif hasattr(backoff, "bounds"):
+            before = backoff.bounds(attempt, before)[1]
+        total += before
+    return total
+
+
+def _time_of_an_attempt(evidence: Evidence, layer: Key) -> float:
+    """The longest that one attempt takes, if something inside limits it; else 0."""
+    inside = [evidence.alone(key) for key in evidence.layers if evidence.is_around(layer, key)]
+    limits = [
+        event.seconds
+        for facts in inside
+        if facts is not None
+        for fact, seen in facts.all(Happened)
+        if fact.event is TimedOut
+        for event in seen.events
+        if isinstance(event, TimedOut)
+    ]
+    return min(limits, default=0.0)
+
+
+def _limits(evidence: Evidence, layer: Key, needed: float) -> list[tuple[Key, str]]:
+    """What limits the time of a layer to less than it needs: its own limit, and layers around it."""
+    found: list[tuple[Key, str]] = []
+    own = evidence.amount(layer, "max_elapsed")
+    if own is not None and own[1] < needed:
+        found.append((layer, own[0]))
+    placed = evidence.layers.get(layer)
+    for outer in placed.outer if placed is not None else ():
+        limit = evidence.amount(outer, "seconds", "timeout")
+        if limit is not None and limit[1] < needed:
+            found.append((outer, limit[0]))
+    return found
+
+
+def _limit(evidence: Evidence, layer: Key, seen: Seen) -> tuple[str, float]:
+    """What ended it on a path, in words, and its seconds."""
+    last = seen.events[-1]
+    if isinstance(last, TimedOut):
+        return f"the limit of {evidence.name((last.layer, last.operation))}", last.seconds
+    own = evidence.amount(layer, "max_elapsed")
+    if own is not None and isinstance(last, GaveUp) and last.elapsed >= own[1] - 1e-9:
+        return f"its {own[0]}", own[1]
+    for outer, parameter in reversed(_limits(evidence, layer, math.inf)):
+        limit = evidence.parameter(outer, parameter)
+        return f"the limit of {evidence.name(outer)}", limit
+    return "the time it has", last.elapsed if isinstance(last, GaveUp) else 0.0
+
+
+def retry_amplification(evidence: Evidence) -> Iterator[Found]:
+    """Several layers try again, and their attempts multiply."""
+    most: dict[str, int] = {}
+    for fact, _ in evidence.facts.all(Made):
+        most[fact.operation] = max(most.get(fact.operation, 0), fact.number)
+    for operation, calls in most.items():
+        seen = evidence.facts.get(Made(operation, calls))
+        if calls <= MOST_CALLS or seen is None:
+            continue
+        attempts: dict[Key, int] = {}
+        for event in seen.path.events:
+            if isinstance(event, Attempt):
+                key = event.layer, event.operation
+                attempts[key] = max(attempts.get(key, 0), event.number)
+        several = [key for key, number in attempts.items() if number > 1 and _takes_part(evidence, key, operation)]
+        if len(several) < 2:
+            continue
+        *others, kept = several
+        product = " x ".join(f"{attempts[key]} of {evidence.name(key)}" for key in several)
+        inner = evidence.layers.get(kept)
+        keep = f"`{code(inner.pattern)}`" if inner is not None else evidence.name(kept)
+        left_out = ", ".join(evidence.name(key) for key in others)
+        yield Found(
+            seen.path,
+            f"One call can become {calls} calls of {operation}, just when it is in trouble: {product}.",
+            f"Try again in one place: keep {keep} and leave out {left_out}.",
+            tuple(key[0] for key in several),
+            evidence.without(*others),
+        )
+
+
+def _takes_part(evidence: Evidence, layer: Key, operation: str) -> bool:
+    """Whether a layer is around an operation, as far as it is known."""
+    if layer[1] == operation or layer not in evidence.layers:
+        return True
+    return any(evidence.is_around(layer, key) for key in evidence.layers if key[1] == operation) or (
+        layer[1] == evidence.exploration.name
+    )
+
+
+def retry_not_idempotent(evidence: Evidence) -> Iterator[Found]:
+    """An operation that must not happen twice is called again although it may have happened."""
+    for fact, seen in evidence.facts.all(Repeated):
+        by = fact.by
+        who = evidence.name(by) if by[0] else "the code"
+        because = "failed or hung: it may have happened all the same"
+        without = evidence.without(by) if _tries_again(evidence, by) else ()
+        yield Found(
+            seen.path,
+            f"{who} calls {fact.operation} again after it {because}, and it must not happen twice.",
+            f"Leave {who} out around {fact.operation}, or make the call safe to repeat, such as by an idempotency key, "
+            "and take the mark away.",
+            (by[0],) if by[0] else (),
+            without,
+        )
+
+
+def _tries_again(evidence: Evidence, layer: Key) -> bool:
+    """Whether a layer does nothing but try again, so that nothing else is lost without it."""
+    return evidence.attempts.get(layer, 0) > 1 and FellBack not in evidence.facts.events(layer)
+
+
+def backoff_cap_never_reached(evidence: Evidence) -> Iterator[Found]:
+    """The cap of a backoff is above the longest wait that there can be."""
+    for layer, reached in evidence.attempts.items():
+        wanted = evidence.amount(layer, "max_attempts")
+        waits = evidence.waits(layer)
+        if wanted is None or reached < wanted[1] or not waits:
+            continue
+        for name, backoff in evidence.parameters(layer).items():
+            cap = getattr(backoff, "max", None)
+            if not (hasattr(backoff, "bounds") and isinstance(cap, float) and math.isfinite(cap)):
+                continue
+            usual = _usual_cap(backoff)
+            longest = max(waits.values())
+            if cap == usual or cap <= longest:
+                continue
+            seen = evidence.facts.get(Attempted(layer, reached))
+            without = with_attribute(backoff, "max", usual if usual is not None else longest)
+            enough = _attempts_to(backoff, cap)
+            later = f", or make {enough} attempts: {evidence.told(layer, max_attempts=enough)}" if enough else ""
+            if seen is not None:
+                yield Found(
+                    seen.path,
+                    f"The waits of {evidence.name(layer)} never come to their cap of {span(cap)}: "
+                    f"the longest of its {len(waits)} is {span(longest)}.",
+                    f"Leave the cap out: {evidence.told(layer, **{name: without})}{later}.",
+                    (layer[0],),
+                    evidence.with_changed((layer, {name: without})),
+                )
+
+
+def _usual_cap(backoff: Any) -> float | None:
+    """The cap that nobody has to ask for."""
+    parameter = inspect.signature(backoff.__class__).parameters.get("max")
+    default = parameter.default if parameter is not None else None
+    return float(default) if isinstance(default, (int, float)) else None
+
+
+def _attempts_to(backoff: Any, cap: float) -> int:
+    """How many attempts it takes for the last wait to be as long as the cap; 0 for more than a few."""
+    for attempt in range(1, 12):
+        if backoff.bounds(attempt)[1] >= cap:
+            return attempt + 1
+    return 0
