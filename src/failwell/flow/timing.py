@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from failwell.events import CacheStored, CircuitOpened, Event, Queued, TimedOut, Waiting
+from failwell.events import CacheStored, CircuitOpened, Event, Queued, Slept, TimedOut, Waiting
 from failwell.flow.story import seconds
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def _said(event: Event) -> tuple[str, str] | None:
         case Waiting():
             low, high = event.between
             return "wait", seconds(high) if low == high else f"{low:g}–{seconds(high)}"
+        case Slept():
+            return "wait", seconds(event.seconds)
         case TimedOut():
             return "time limit", seconds(event.seconds)
         case Queued():

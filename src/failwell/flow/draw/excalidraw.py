@@ -27,7 +27,7 @@ __all__ = ["excalidraw", "printable"]
 
 SCALE = 1.75
 """How much larger everything is than in an SVG: hand-drawn letters need room, and have one size in a box."""
-SIZE = 16
+SIZE = 18
 HAND, CODE = 5, 8
 """Excalidraw's numbers for its hand-drawn face and for the hand-drawn one for code."""
 _LEADING = 1.25
