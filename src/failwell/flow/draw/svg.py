@@ -162,7 +162,7 @@ def edge_ids(graph: Graph) -> dict[Edge, str]:
 def style() -> str:
     """The colours and lines of every drawing.
 
-    The page\'s own ``--fw-*`` colours win; then Material's scheme; then the reader's setting.
+    The page's own ``--fw-*`` colours win; then Material's scheme; then the reader's setting.
     """
     light, dark = (_colours(scheme) for scheme in ("light", "dark"))
     roles = "".join(
