@@ -463,7 +463,7 @@ _Area: TypeAlias = "tuple[float, float, float, float]"
 
 def _label_spots(scene: Scene, ways: Sequence[Sequence[Point]]) -> list[int]:
     """Where on its way each arrow has its label: near the place found for it, but on no box, label or other arrow."""
-    taken: list[_Area] = [(*way[-1], 26.0, 32.0) for way in ways]  # the tips, then the labels
+    taken: list[_Area] = [(*way[-1], 60.0, 60.0) for way in ways]  # the tips; then boxes and labels
     taken += [
         (box.x * SCALE, box.y * SCALE, box.width * SCALE, box.height * SCALE + 8 * (box.shape == "circle"))
         for box in scene.boxes
