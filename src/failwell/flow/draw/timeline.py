@@ -205,11 +205,13 @@ def _ticks(longest: float) -> list[tuple[float, str]]:
     """Round moments from the start to the end, with their words."""
     if longest <= 0:
         return [(0.0, "0 s")]
-    steps = sorted((n * unit, unit, name) for unit, name in _UNITS for n in _STEPS[name])
-    width, unit, name = next((one for one in steps if longest / one[0] <= _MOST_TICKS), (longest / 5, longest / 5, ""))
-    if not name:  # longer than a year
-        days = 10 ** math.ceil(math.log10(longest / 86400 / _MOST_TICKS))
-        width, unit, name = days * 86400.0, 86400.0, "d"
+    steps = sorted(n * unit for unit, name in _UNITS for n in _STEPS[name])
+    width = next((one for one in steps if longest / one <= _MOST_TICKS), 0.0)
+    if not width:  # years
+        width = 86400 * 10.0 ** math.ceil(math.log10(longest / 86400 / _MOST_TICKS))
+    # 0.5 s and 0.5 h are what people say, 0.25 min is not.
+    said = [(u, n) for u, n in _UNITS if u <= longest and (u <= 1 or (2 * width / u).is_integer())]
+    unit, name = (said or [_UNITS[-1]])[0]
     count = int(longest / width + 1e-9)
     return [(n * width, f"{n * width / unit:.6g} {name}" if n else "0") for n in range(count + 1)]
 
@@ -278,7 +280,7 @@ class _Scene:
             left, right = self.x(bar.start), self.x(bar.end)
             right = max(right, left + _MARK)
             wide = text_width(_said(bar), _SIZE) * 1.06 + 4
-            if wide + 2 * _GAP <= right - left and bar.kind != "limit":
+            if wide + 2 * _GAP <= right - left:
                 words, anchor = left + _GAP + 2, "start"
             elif right + _GAP + wide > self.right and left - _GAP - wide >= self.left:
                 words, anchor = left - _GAP, "end"
@@ -393,6 +395,8 @@ _STYLE = (
     ".fw-flow .fw-limit-line{stroke:var(--_error-stroke);stroke-width:1.6;stroke-dasharray:5 3}"
     ".fw-flow .fw-step .fw-said{font-size:12px;text-anchor:start}"
     ".fw-flow .fw-step .fw-said.fw-before{text-anchor:end}"
+    ".fw-flow .fw-step :is(.fw-before,.fw-beside){stroke:var(--_board);stroke-width:4px;stroke-linejoin:round;"
+    "paint-order:stroke}"
     ".fw-flow .fw-step .fw-count{font-weight:600;fill:var(--_quiet)}"
     ".fw-flow .fw-step.fw-open .fw-shape,.fw-flow .fw-step.fw-limit .fw-shape,.fw-flow .fw-step.fw-unsure .fw-shape"
     "{stroke-dasharray:5 3}"
@@ -423,7 +427,7 @@ def _board(scene: _Scene) -> Iterator[str]:
         yield f'<path class="fw-axis" d="M{num(x)} {num(y)}v5"/>'
         yield f'<text class="fw-tick" x="{num(x)}" y="{num(y + 18)}">{plain(words)}</text>'
     if scene.open:
-        yield f'<text class="fw-tick" x="{num(end)}" y="{num(y + 18)}">for ever</text>'
+        yield f'<text class="fw-tick" x="{num(end)}" y="{num(y + 18)}" style="text-anchor:end">for ever</text>'
     for bar in scene.bars:
         if bar.kind == "limit":
             x = num(scene.x(bar.end))
@@ -452,8 +456,8 @@ def _drawn(scene: _Scene, put: _Put, prefix: str) -> Iterator[str]:
     if bar.kind == "limit":
         x, half = num(put.right), _BAR / 2 + 2
         yield f'<path class="fw-stop" d="M{x} {num(y - half)}V{num(y + half)}"/>'
-    before = " fw-before" * (put.anchor == "end")
-    yield f'<text class="fw-said{before}" x="{num(put.words)}" y="{num(y + 4.2)}">'
+    place = " fw-before" if put.anchor == "end" else " fw-beside" if put.words > put.right else ""
+    yield f'<text class="fw-said{place}" x="{num(put.words)}" y="{num(y + 4.2)}">'
     yield f'<tspan class="fw-count">{bar.step}</tspan><tspan dx="5">{plain(bar.words)}</tspan></text>'
     yield "</g>"
 
