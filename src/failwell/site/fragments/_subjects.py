@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from failwell import Cache, Fallback, Retry, Timeout
 from failwell.backoff import Exponential
@@ -21,13 +21,13 @@ class Subject(NamedTuple):
 
     Attributes:
         slug: What markers call it.
-        policy: A policy, a stack or a saga.
+        policy: A policy, a stack, a saga, or foreign code.
         operation: What it protects.
         outcomes: How operations end in its drawing; figures always know hangs too.
     """
 
     slug: str
-    policy: Pattern
+    policy: Pattern | Callable[..., Any]
     operation: str
     outcomes: tuple[str, ...] = ("ok", "fail", "hang")
 
@@ -67,11 +67,29 @@ def _stacks() -> Mapping[str, Subject]:
     home = Fallback(Fallback.value("cart unavailable")) >> Timeout(30) >> retry
     known = {slug: Subject(slug, policy, "call_api") for slug, policy in made.items()}
     known |= {slug: Subject(slug, policy, "cloud_llm") for slug, policy in talk.items()}
-    return {**known, "home": Subject("home", home, "fetch_cart")}
+    known["home"] = Subject("home", home, "fetch_cart")
+    known |= {slug: Subject(slug, fn, fn.__name__) for slug, fn in _foreign().items()}
+    return known
 
 
-STACKS = ("as-drawn", "as-coded", "in-order", "llm-as-drawn", "llm-in-order", "home")
-"""The stacks of the composition page, and that of the first page."""
+def _foreign() -> Mapping[str, Callable[..., Any]]:
+    """Code that knows nothing of us."""
+    from failwell.examples.with_tenacity import load_user, load_user_in_time
+
+    return {"with-tenacity": load_user, "with-tenacity-in-time": load_user_in_time}
+
+
+STACKS = (
+    "as-drawn",
+    "as-coded",
+    "in-order",
+    "llm-as-drawn",
+    "llm-in-order",
+    "home",
+    "with-tenacity",
+    "with-tenacity-in-time",
+)
+"""The stacks of the composition page, that of the first page, and code of others."""
 
 
 def subject(slug: str) -> Subject:
