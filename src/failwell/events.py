@@ -176,9 +176,9 @@ class TimedOut(Event):
 
 
 class Rejected(Event):
-    """The call was refused without being made. ``reason`` says why, ``retry_after`` in how many seconds to come back.
+    """The call was refused without being made, or its result was: ``reason`` says why.
 
-    ``retry_after`` is None where nobody can know.
+    ``retry_after`` says in how many seconds to come back; it is None where nobody can know.
     """
 
     __slots__ = ()

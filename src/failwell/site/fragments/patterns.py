@@ -330,7 +330,9 @@ def _odds(path: Path) -> str:
         return f"{share(p)} of all calls at {share(FAIL)} failures"
     if any(choice.option == "hang" for choice in path.choices):
         return "only if something hangs"
-    return "only where a jittered wait comes out short"
+    decided = [c for c in path.choices if c.kind == "decision" and set(c.options) == {"yes", "no"}]
+    unusual = dict.fromkeys(f"{c.subject}? {c.option}" for c in decided if c.option != c.options[0])
+    return f"only where {', '.join(unusual)}" if unusual else "only where a jittered wait comes out short"
 
 
 def _timeline(path: Path) -> str:
