@@ -182,6 +182,8 @@ class RateLimitedError(RecoveryError):
         retry_after: Seconds after which a call is admitted.
     """
 
+    retry_after: float
+
     def __init__(self, operation: str = "operation", retry_after: float = 0.0) -> None:
         self.operation = operation
         self.retry_after = retry_after
