@@ -182,7 +182,7 @@ class RateLimitedError(RecoveryError):
         retry_after: Seconds after which a call is admitted.
     """
 
-    retry_after: float
+    retry_after: float  # pyright: ignore[reportIncompatibleVariableOverride] # a narrower promise, which is kept
 
     def __init__(self, operation: str = "operation", retry_after: float = 0.0) -> None:
         self.operation = operation
