@@ -182,11 +182,9 @@ class RateLimitedError(RecoveryError):
         retry_after: Seconds after which a call is admitted.
     """
 
-    retry_after: float  # pyright: ignore[reportIncompatibleVariableOverride] # a narrower promise, which is kept
-
     def __init__(self, operation: str = "operation", retry_after: float = 0.0) -> None:
         self.operation = operation
-        self.retry_after = retry_after
+        self.retry_after: float = retry_after  # pyright: ignore[reportIncompatibleVariableOverride] # a narrower promise
         super().__init__(f"{operation} was not called: its rate limit is exceeded for another {retry_after:.3g} s")
 
     def __reduce__(self) -> tuple[Any, ...]:
