@@ -11,7 +11,22 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from failwell import Cache, Fallback, Policy, Retry, Saga, Stack, Step, Timeout, listening, virtual
+from failwell import (
+    Bulkhead,
+    Cache,
+    CircuitBreaker,
+    Fallback,
+    Policy,
+    RateLimiter,
+    Retry,
+    Saga,
+    Stack,
+    Step,
+    Timeout,
+    Validate,
+    listening,
+    virtual,
+)
 from failwell.backoff import Exponential, Fixed
 from failwell.events import Event, Waiting
 from failwell.flow import Answer, Choice, Exploration, Path, explore
@@ -19,16 +34,20 @@ from failwell.policy import labels
 from failwell.runtime import Mark
 
 PATTERNS: dict[str, Any] = {
+    "Bulkhead": Bulkhead,
     "Cache": Cache,
+    "CircuitBreaker": CircuitBreaker,
     "Exponential": Exponential,
     "Fallback": Fallback,
     "Fixed": Fixed,
+    "RateLimiter": RateLimiter,
     "Retry": Retry,
     "Saga": Saga,
     "Step": Step,
     "Timeout": Timeout,
+    "Validate": Validate,
 }
-FUNCTIONS = ("operation", "backup", "archive", "reserve", "release", "charge", "refund", "ship")
+FUNCTIONS = ("operation", "backup", "archive", "reserve", "release", "charge", "refund", "ship", "is_good")
 
 # Binary fractions, so that sums are exact and some waits end at the very moment of a timeout.
 EXACT = (0.5, 1.0, 1.5, 2.0, 4.0)
@@ -53,7 +72,20 @@ def _layers(seconds: tuple[float, ...], jitter: bool, cut: tuple[float, ...]) ->
         "Fallback(backup, on=TimeoutError)",
     ]
     caches = ["Cache(4)", "Cache(0, stale_if_error=2)", "Cache(1, stale_if_error=1, degraded='store')"]
-    return st.one_of(retry, timeout, st.sampled_from(others), st.sampled_from(caches))
+    breakers = [
+        "CircuitBreaker(1, recovery_timeout=2)",
+        "CircuitBreaker(2, recovery_timeout=1)",
+        "CircuitBreaker(1, recovery_timeout=4, on=TimeoutError)",
+    ]
+    gates = [
+        "RateLimiter(1, per=2)",
+        "RateLimiter(1, per=2, max_wait=2)",
+        "RateLimiter(1, per=2, burst=2)",
+        "Bulkhead(1)",
+        "Bulkhead(1, max_queue=1, queue_timeout=1)",
+    ]
+    checks = ["Validate(output=is_good)", "Validate(input=is_good)"]
+    return st.one_of(retry, timeout, *map(st.sampled_from, (others, caches, breakers, gates, checks)))
 
 
 def _saga(seconds: tuple[float, ...]) -> st.SearchStrategy[str]:
@@ -136,14 +168,14 @@ class _Script:
     """Plays the world's part of a path: how operations end, and which lot is drawn."""
 
     def __init__(self, path: Path) -> None:
-        self.outcomes = iter([c for c in path.choices if c.kind == "operation" and len(c.options) > 1])
+        self.outcomes = iter([c for c in path.choices if c.kind in ("operation", "decision") and len(c.options) > 1])
         self.lots = iter(list(_lots(path)))
 
     def next(self, name: str) -> str:
         choice = next(self.outcomes, None)
         if choice is None:  # after the end of a path that never ends, when its loop is closed
             return "ok"
-        assert choice.subject == name
+        assert choice.subject == name or (choice.kind, name) == ("decision", "is_good")
         return choice.option
 
 
@@ -163,7 +195,7 @@ def _failure_of(name: str, text: str) -> type[Exception]:
     """What the innermost layer that handles errors would handle."""
     if name in ("reserve", "release") and "retry=Retry" in text:
         return ConnectionError
-    handling = [layer for layer in text.split(" >> ")[:-1] if layer.startswith(("Retry", "Fallback"))]
+    handling = [layer for layer in text.split(" >> ")[:-1] if layer.startswith(("Retry", "Fallback", "CircuitBreaker"))]
     return TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
 
 
@@ -190,7 +222,10 @@ def follow(text: str, path: Path, monkeypatch: pytest.MonkeyPatch, *, plain: boo
                 time.sleep(1e9)
             return end(name, option)
 
-        made: Any = plain_function if plain else function
+        def says(*args: Any) -> bool:
+            return script.next(name) != "no"
+
+        made: Any = says if name == "is_good" else plain_function if plain else function
         made.__name__ = made.__qualname__ = name
         return made
 

@@ -62,6 +62,8 @@ def test_a_graph_says_what_the_paths_say_and_no_more(text: str) -> None:
         return
     unrolled = exploration.graph(compact=False)
     assert accepted(unrolled) == sequences(exploration.paths)
+    told = {tuple(event for _, part in way if part for event in part.events) for way in accepted(unrolled)}
+    assert told == {tuple(path.reports) for path in exploration.paths}
     distinct = futures(unrolled)
     assert len(distinct) == len(set(distinct)) == len(unrolled.nodes)
     compact = exploration.graph()
