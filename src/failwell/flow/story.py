@@ -13,6 +13,9 @@ from failwell.events import (
     CacheStored,
     Called,
     Cancelled,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
     Compensated,
     Compensating,
     CompensationFailed,
@@ -215,6 +218,13 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
         case Rejected():
             again = "" if event.retry_after is None else f", again in {seconds(event.retry_after)}"
             return "rejected", f"{event.reason}{again}", none
+        case CircuitOpened():
+            failed = f"after {event.failures} failure{'s' * (event.failures != 1)}, " * bool(event.failures)
+            return "the circuit opens", f"{failed}for {seconds(event.seconds)}", none
+        case CircuitHalfOpened():
+            return "the circuit is half-open", "", none
+        case CircuitClosed():
+            return "the circuit closes", "", none
         case CacheHit():
             return "answer found", "", none
         case CacheMiss():

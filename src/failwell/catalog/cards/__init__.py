@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from failwell.catalog.card import GROUPS, Card
-from failwell.catalog.cards import cache, fallback, retry, saga, stack, timeout
+from failwell.catalog.cards import cache, circuit_breaker, fallback, retry, router, saga, stack, timeout, validate
 
 __all__ = ["CARDS"]
 
-_ALL = (retry, timeout, fallback, cache, saga, stack)
+_ALL = (retry, timeout, circuit_breaker, fallback, cache, router, validate, saga, stack)
 """In the order in which a reader meets them inside a group."""
 
 CARDS: Mapping[str, Card] = {
