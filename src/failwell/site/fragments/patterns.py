@@ -174,8 +174,10 @@ def _comparison(slug: str) -> Iterator[str]:
 
 
 def _stored(situation: str) -> str:
-    """``Cache fresh`` in the words of a reader."""
-    return re.sub(r"^\w+ ", "", situation) + " answer in store"
+    """``Cache fresh`` or ``CircuitBreaker open`` in the words of a reader."""
+    layer, *_, found = situation.split(" ")
+    kept = "answer in store" if layer == "Cache" else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", layer).lower()
+    return f"{found} {kept}"
 
 
 def _worst(exploration: Exploration, given: Situations | None, *, hangs: bool) -> float:
