@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from failwell.flow import Edge, Graph, Node
+from failwell import CircuitBreaker
+from failwell.flow import Edge, Graph, Node, explore
 from failwell.flow.draw import draw, theme
-from tests.flow.drawn import GRAPHS, HOSTILE
+from tests.flow import drawn
+from tests.flow.drawn import HOSTILE
 from tests.flow.whiteboards import wrong_with_canvas
 
+GRAPHS = {**drawn.GRAPHS, "states": explore(CircuitBreaker(), "load").states()[0]}
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 Document = dict[str, Any]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failwell import Retry, Timeout
+from failwell import CircuitBreaker, Retry, Timeout
 from failwell.flow import Edge, Graph, Node, explore
 from failwell.flow.draw import draw, theme
-from failwell.flow.draw.excalidraw import _index  # pyright: ignore[reportPrivateUsage]
-from tests.flow.drawn import GRAPHS, HOSTILE
+from failwell.flow.draw.curves import inside, length
+from failwell.flow.draw.excalidraw import SCALE, _index  # pyright: ignore[reportPrivateUsage]
+from failwell.flow.draw.graphviz import place
+from tests.flow import drawn
+from tests.flow.drawn import HOSTILE
 from tests.flow.whiteboards import wrong_with_excalidraw
 
+GRAPHS = {**drawn.GRAPHS, "states": explore(CircuitBreaker(), "load").states()[0]}
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 Document = dict[str, Any]
 
@@ -112,6 +117,30 @@ def test_labels_stand_on_their_arrows_and_on_nothing_else(name: str) -> None:
         assert len(arrow["points"]) % 2 == 1, "old versions put a label on the middle point"
         assert arrow["x"] + middle[0] == pytest.approx(label["x"] + label["width"] / 2, abs=0.2)
         assert arrow["y"] + middle[1] == pytest.approx(label["y"] + label["height"] / 2, abs=0.2)
+
+
+@every_graph
+def test_arrows_end_at_the_edges_of_their_shapes(name: str) -> None:
+    scene = place(GRAPHS[name])
+    arrows = [one for one in file_of(GRAPHS[name])["elements"] if one["type"] == "arrow"]
+    for placed, arrow in zip(scene.arrows, arrows, strict=True):
+        for box, (x, y) in (
+            (scene.boxes[placed.edge.source], arrow["points"][0]),
+            (scene.boxes[placed.edge.target], arrow["points"][-1]),
+        ):
+            end = ((arrow["x"] + x) / SCALE, (arrow["y"] + y) / SCALE)
+            around = [(end[0] + 2.5 * math.cos(a), end[1] + 2.5 * math.sin(a)) for a in range(7)]
+            assert not all(inside(box, one) for one in around), "its tip can be seen"
+            assert any(inside(box, one) for one in around), "it reaches its box"
+
+
+def test_a_way_back_to_the_same_box_is_seen_whole() -> None:
+    nodes = [Node(0, "start", "operation", "start"), Node(1, "event", "error", "open"), Node(2, "end", "error", "no")]
+    graph = Graph(nodes, [Edge(0, 1), Edge(1, 1, "fails"), Edge(1, 2, "ok")], "loop", [None] * 3)
+    document = file_of(graph)
+    assert wrong_with_excalidraw(document) == []
+    loop = by_id(document)["e1-1"]
+    assert length([(x, y) for x, y in loop["points"]]) > 40
 
 
 def by_arrow(found: dict[str, Document], text: Document) -> bool:

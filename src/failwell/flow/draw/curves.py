@@ -7,10 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-if TYPE_CHECKING:
-    from failwell.flow.draw.graphviz import Arrow
+from failwell.flow.draw.graphviz import CIRCLE
+from failwell.flow.draw.svg import outline
 
-__all__ = ["Point", "length", "sampled", "spread", "thinned"]
+if TYPE_CHECKING:
+    from failwell.flow.draw.graphviz import Arrow, Box
+
+__all__ = ["Point", "between", "inside", "length", "sampled", "spread", "thinned"]
 
 Point: TypeAlias = "tuple[float, float]"
 _PER_PIECE = 12
@@ -32,6 +35,53 @@ def sampled(arrow: Arrow) -> list[Point]:
             x, y = (sum(w * p[axis] for w, p in zip(weights, corners, strict=True)) for axis in (0, 1))
             found.append((x, y))
     return [*found, arrow.tip]
+
+
+def inside(box: Box, point: Point) -> bool:
+    """Whether a point lies in the shape of a box.
+
+    Args:
+        box: A box of a scene.
+        point: A point.
+    """
+    if box.shape == "circle":
+        return math.dist(point, (box.x, box.y - box.height / 2 + CIRCLE / 2)) < CIRCLE / 2
+    if box.shape == "ellipse":
+        return ((point[0] - box.x) / (box.width / 2)) ** 2 + ((point[1] - box.y) / (box.height / 2)) ** 2 < 1
+    corners = outline(box.shape, box.x, box.y, box.width, box.height)  # clockwise, as y grows downwards
+    sides = zip(corners, [*corners[1:], corners[0]], strict=True)
+    return all((b[0] - a[0]) * (point[1] - a[1]) > (b[1] - a[1]) * (point[0] - a[0]) for a, b in sides)
+
+
+def between(way: Sequence[Point], source: Box, target: Box) -> list[Point]:
+    """The part of a way that lies outside of both its boxes; all of it if there is none.
+
+    Args:
+        way: The points of an arrow.
+        source: The box that it leaves.
+        target: The box that it reaches.
+    """
+    first, last = 0, len(way) - 1
+    while first < last and inside(source, way[first + 1]):
+        first += 1
+    while last > first and inside(target, way[last - 1]):
+        last -= 1
+    if last - first < 2:
+        return list(way)
+    found = list(way[first : last + 1])
+    found[0] = _edge(source, found[0], found[1])
+    found[-1] = _edge(target, found[-1], found[-2])
+    return found
+
+
+def _edge(box: Box, within: Point, outside: Point) -> Point:
+    """Where a line leaves a box."""
+    if not inside(box, within):
+        return within
+    for _ in range(12):
+        middle = ((within[0] + outside[0]) / 2, (within[1] + outside[1]) / 2)
+        within, outside = (middle, outside) if inside(box, middle) else (within, middle)
+    return outside
 
 
 def length(way: Sequence[Point]) -> float:

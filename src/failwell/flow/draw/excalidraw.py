@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from failwell.flow.draw import theme
-from failwell.flow.draw.curves import Point, length, sampled, spread, thinned
+from failwell.flow.draw.curves import Point, between, length, sampled, spread, thinned
 from failwell.flow.draw.graphviz import CIRCLE, Arrow, Box, Legend, Scene, place
 from failwell.flow.draw.metrics import text_width
 from failwell.flow.draw.svg import edge_ids, legend_size, mark, outline
@@ -60,7 +60,13 @@ def excalidraw(
     board = _Board(graph, scheme, prefix)
     scene = place(graph, note=note, legend=legend)
     names = edge_ids(graph)
-    ways = [[(x * SCALE, y * SCALE) for x, y in sampled(arrow)] for arrow in scene.arrows]
+    ways = [
+        [
+            (x * SCALE, y * SCALE)
+            for x, y in between(sampled(arrow), scene.boxes[arrow.edge.source], scene.boxes[arrow.edge.target])
+        ]
+        for arrow in scene.arrows
+    ]
     spots = _label_spots(scene, ways)
     for arrow, way, spot in zip(scene.arrows, ways, spots, strict=True):  # boxes lie above the arrows' ends
         board.arrow(arrow, names[arrow.edge], scene.boxes, way, spot)
