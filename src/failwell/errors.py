@@ -29,6 +29,7 @@ __all__ = [
     "SagaError",
     "TimeoutExceeded",
     "TooManyPaths",
+    "TooManyStates",
     "TransientError",
     "Transport",
     "UnavailableError",
@@ -267,6 +268,28 @@ class TooManyPaths(RecoveryError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.seen, self.multiplied_by), self.__dict__
+
+
+class TooManyStates(RecoveryError):
+    """A search for the state machine of a layer met more states than its limit.
+
+    Attributes:
+        layer: The layer.
+        seen: How many states it had come through.
+        action: What was done again and again.
+    """
+
+    def __init__(self, layer: str, seen: int, action: str) -> None:
+        self.layer = layer
+        self.seen = seen
+        self.action = action
+        super().__init__(
+            f"{layer} has more than {seen:,} states: it is in a new one each time that {action!r} is repeated; "
+            "raise limit=, or lower the numbers that it counts to"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.layer, self.seen, self.action), self.__dict__
 
 
 class NotDeterministic(RecoveryError):

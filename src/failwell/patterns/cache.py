@@ -222,6 +222,13 @@ class Cache(Policy):
             found["stale"] = lambda: _Prepared(Entry(_CACHED, -self.ttl, 0.0))
         return found
 
+    def situation(self, state: _Memory, now: float) -> str:
+        """Which of them the answer is in that was stored last."""
+        entry = next(reversed(state.entries.values()), None)
+        if entry is None or now >= entry.fresh_until + self.stale_if_error:
+            return "miss"
+        return "fresh" if now < entry.fresh_until else "stale"
+
 
 _CACHED = "the stored answer"
 
