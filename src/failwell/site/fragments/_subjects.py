@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from failwell import Cache, Fallback, Retry, Timeout
 from failwell.backoff import Exponential
 from failwell.catalog import CARDS
-from failwell.catalog.cards.fallback import llama_local
 from failwell.catalog.cards.stack import backup_api
+from failwell.examples.llm_service import cloud_llm, llm_service, llm_service_in_order
 from failwell.policy import Pattern, Policy
 
 __all__ = ["LAYERS", "STACKS", "Subject", "subject", "subjects"]
@@ -60,13 +60,10 @@ def _stacks() -> Mapping[str, Subject]:
         >> retry
         >> Timeout(5),
     }
-    talk = {
-        "llm-as-drawn": Cache(3600) >> Timeout(30) >> retry >> Fallback(llama_local),
-        "llm-in-order": Cache(3600) >> Timeout(30) >> Fallback(llama_local) >> retry >> Timeout(6),
-    }
     home = Fallback(Fallback.value("cart unavailable")) >> Timeout(30) >> retry
     known = {slug: Subject(slug, policy, "call_api") for slug, policy in made.items()}
-    known |= {slug: Subject(slug, policy, "cloud_llm") for slug, policy in talk.items()}
+    talk = {"llm-as-drawn": llm_service, "llm-in-order": llm_service_in_order}
+    known |= {slug: Subject(slug, service, cloud_llm.__name__) for slug, service in talk.items()}
     known["home"] = Subject("home", home, "fetch_cart")
     known |= {slug: Subject(slug, fn, fn.__name__) for slug, fn in _foreign().items()}
     return known

@@ -67,7 +67,8 @@ def stack_code(slug: str) -> str:
     Args:
         slug: A stack of the composition page.
     """
-    told = repr(subject(slug).policy).split(" >> ")
+    one = subject(slug)
+    told = [repr(layer) for layer in explored(one.policy, one.operation).layers]
     return "\n".join(["```text", told[0], *(f"  >> {layer}" for layer in told[1:]), "```"])
 
 
