@@ -115,8 +115,6 @@ class _Mark(NamedTuple):
 
 _CHANGES = (CircuitOpened, CircuitClosed, CircuitHalfOpened)
 """What can depend on the calls before: an exploration knows one call, in each situation."""
-_ELSEWHERE = frozenset({"failures"})
-"""Counts of what happened to other calls."""
 
 
 def _matched(exploration: Exploration, outcome: Outcome[Any]) -> tuple[Path, list[Event]]:
@@ -212,7 +210,7 @@ class _Search:
 
 
 def _told(event: Event) -> str:
-    own = [value for _, value in _counted(event) if not isinstance(value, str)]
+    own = [value for _, value in _counted(event) if isinstance(value, int)]
     return f"{' '.join(map(str, [type(event).__name__, *own]))} by {event.layer}"
 
 
@@ -230,7 +228,7 @@ def _counted(event: Event) -> Iterator[tuple[str, Any]]:
     kind = type(event)
     if kind not in _continuous:
         said = annotations_of(kind)
-        _continuous[kind] = frozenset(name for name in kind.fields if "float" in said.get(name, "")) | _ELSEWHERE
+        _continuous[kind] = frozenset(name for name in kind.fields if "float" in said.get(name, ""))
     for name in kind.fields[len(Event.fields) :]:
         value = getattr(event, name)
         if name not in _continuous[kind] and (value is None or isinstance(value, (str, int))):
@@ -286,6 +284,8 @@ def _ending(event: Event, error: BaseException | None) -> str:
 
 def _called(event: Event) -> str:
     """What is called after an event, as far as it says."""
+    if isinstance(event, Compensating):
+        return f"undo {event.step}"
     for field in ("alternative", "step", "route"):
         if hasattr(event, field):
             return str(getattr(event, field))
