@@ -1010,6 +1010,12 @@ def test_situations_are_told_from_the_state_and_the_time() -> None:
         assert breaker.situation(live, 0) == "closed"
 
 
+def test_tunings_with_a_name_can_be_changed() -> None:
+    assert repr(CircuitBreaker.high_traffic()) == "CircuitBreaker(3, recovery_timeout=30.0)"
+    assert repr(CircuitBreaker.critical(name="ledger")) == "CircuitBreaker(10, recovery_timeout=120.0, name='ledger')"
+    assert CircuitBreaker.high_traffic(failure_threshold=4).failure_threshold == 4
+
+
 def test_it_is_called_by_its_name_in_events(world: World) -> None:
     outcome = world.run(CircuitBreaker(1, name="payments"), world.operation(DOWN))
     assert [event.layer for event in outcome.events] == ["CircuitBreaker payments"]

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from failwell.derive import Call
 from failwell.errors import CircuitOpenError, IllegalTransition
@@ -258,7 +258,7 @@ class CircuitBreaker(Policy):
         return self._circuit.history
 
     def open(self) -> None:
-        """Make no calls for the next ``recovery_timeout`` seconds.
+        """Make no calls for the next ``recovery_timeout`` seconds; where the circuit is open, nothing changes.
 
         Raises:
             IllegalTransition: If the breaker is disabled.
@@ -266,7 +266,7 @@ class CircuitBreaker(Policy):
         self._by_hand(OPEN)
 
     def half_open(self) -> None:
-        """Let probes through now.
+        """Let probes through, without waiting any longer.
 
         Raises:
             IllegalTransition: If the circuit is not open.
@@ -302,6 +302,16 @@ class CircuitBreaker(Policy):
         else:
             bus.publish(CircuitOpened(*place, 0, self.recovery_timeout if after is OPEN else math.inf))
 
+    @classmethod
+    def high_traffic(cls, **changes: Any) -> Self:
+        """For a service that is called all the time: trips early and looks again soon."""
+        return _preset(cls, changes, failure_threshold=3, recovery_timeout=30.0)
+
+    @classmethod
+    def critical(cls, **changes: Any) -> Self:
+        """For a service that is hard to do without and slow to restart: tolerates more and gives it more time."""
+        return _preset(cls, changes, failure_threshold=10, recovery_timeout=120.0)
+
     @property
     def _circuit(self) -> Circuit:
         circuit: Circuit = self.live_state()
@@ -320,6 +330,13 @@ class CircuitBreaker(Policy):
         """Which of them a circuit is in: an open one is half-open as soon as it would let a probe through."""
         found = state.state_at(now)
         return {DISABLED: CLOSED, FORCED_OPEN: OPEN}.get(found, found).value
+
+
+B = TypeVar("B", bound=CircuitBreaker)
+
+
+def _preset(kind: type[B], changes: dict[str, Any], **values: Any) -> B:
+    return kind(**{**values, **changes})
 
 
 # --- the state machine ---------------------------------------------------------------------------
@@ -529,21 +546,17 @@ class Circuit:
         failures, slow_ones, calls = self._failures(limits), self._slow, len(self._calls)
         if limits.failures is not None and failures >= limits.failures:
             reason = f"{failures} failures"
-        elif (
-            limits.failure_rate is not None
-            and calls >= limits.minimum_calls
-            and failures / calls >= limits.failure_rate
-        ):
+        elif self._is_too_much(failures, limits.failure_rate, limits):
             reason = f"{failures} of {calls} calls failed"
-        elif (
-            limits.slow_call_rate is not None
-            and calls >= limits.minimum_calls
-            and slow_ones / calls >= limits.slow_call_rate
-        ):
+        elif self._is_too_much(slow_ones, limits.slow_call_rate, limits):
             reason, failures = f"{slow_ones} of {calls} calls were slow", slow_ones
         else:
             return None
         return self._go(OPEN, now, reason, limits, failures, error)
+
+    def _is_too_much(self, some: int, rate: float | None, limits: _Limits) -> bool:
+        calls = len(self._calls)
+        return rate is not None and calls >= limits.minimum_calls and some / calls >= rate
 
     def _failures(self, limits: _Limits) -> int:
         return self.failures if limits.in_a_row or self._state is not CLOSED else self._failed

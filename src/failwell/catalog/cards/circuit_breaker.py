@@ -45,5 +45,9 @@ CARD = Card(
     ),
     operation="call_service",
     make=CircuitBreaker,
-    make_alternatives=lambda: (CircuitBreaker(window=CountWindow(50), failure_rate=0.5, recovery_timeout=10),),
+    make_alternatives=lambda: (
+        CircuitBreaker.high_traffic(),
+        CircuitBreaker.critical(),
+        CircuitBreaker(window=CountWindow(50), failure_rate=0.5, recovery_timeout=10),
+    ),
 )
