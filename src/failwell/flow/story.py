@@ -34,7 +34,7 @@ from failwell.events import (
 )
 from failwell.flow.path import Choice, Path
 
-__all__ = ["Step", "placed", "seconds", "signature", "steps", "tell", "told"]
+__all__ = ["Step", "placed", "says_it_again", "seconds", "signature", "steps", "tell", "told"]
 
 
 class Step(NamedTuple):
@@ -152,7 +152,7 @@ class _Telling(NamedTuple):
         events = (*clear.events, signature(event))
         if isinstance(event, _LEAD_IN):
             return _Telling(clear.via, event, events)
-        if _says_it_again(event, self.before):
+        if says_it_again(event, self.before):
             return _Telling(clear.via, None, events)
         via = "time is up" if isinstance(event, TimedOut) and not clear.via else clear.via
         story.append(_alone(event, via, events))
@@ -166,8 +166,13 @@ class _Telling(NamedTuple):
         return _Telling()
 
 
-def _says_it_again(event: Event, before: Choice | Event | None) -> bool:
-    """Whether a decision was just shown as a choice."""
+def says_it_again(event: Event, before: Choice | Event | None) -> bool:
+    """Whether an event only repeats what was just shown as a choice.
+
+    Args:
+        event: What happened.
+        before: What happened before it.
+    """
     if not isinstance(before, Choice) or before.layer != event.layer:
         return False
     # A refusal that the user's own function decided on follows its "no" as the error that is raised.
