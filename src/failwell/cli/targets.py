@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Generator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from failwell.cli.refusal import Refused, first_line
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from failwell.catalog import Card
     from failwell.flow import Exploration
 
-__all__ = ["Target", "explored", "pattern", "progress", "resolve"]
+__all__ = ["Target", "explored", "pattern", "progress", "resolve", "working"]
+
+Outcomes: TypeAlias = "tuple[str | type[Exception], ...]"
 
 OUTCOMES = ("ok", "fail", "hang")
 
@@ -41,7 +43,7 @@ class Target(NamedTuple):
     name: str
     policy: Any
     operation: str = "operation"
-    outcomes: tuple[str, ...] = OUTCOMES
+    outcomes: Outcomes = OUTCOMES
 
 
 def pattern(slug: str) -> Card:
@@ -181,7 +183,7 @@ def _choices(module: Any) -> str:
 
 
 def explored(
-    target: Target, *, operation: str | None = None, outcomes: tuple[str, ...] | None = None, limit: int = 10_000
+    target: Target, *, operation: str | None = None, outcomes: Outcomes | None = None, limit: int = 10_000
 ) -> Exploration:
     """All paths of a target, with progress on a terminal.
 
@@ -273,5 +275,35 @@ def progress(what: str) -> Generator[Callable[[int], object], None, None]:
         yield count
     finally:
         if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def working(what: str) -> Generator[None, None, None]:
+    """Say on the terminal what is being done, in one line that goes away again; only if it takes over a second.
+
+    Args:
+        what: What is being done.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    started = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(1):
+            sys.stderr.write(f"\r{what} ... {time.monotonic() - started:.0f} s")
+            sys.stderr.flush()
+
+    teller = threading.Thread(target=tell, daemon=True, name="failwell-progress")
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+        if time.monotonic() - started >= 1:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

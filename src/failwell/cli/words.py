@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["share"]
+import math
+from collections.abc import Callable
+
+__all__ = ["between", "latency", "share"]
 
 
 def share(p: float) -> str:
@@ -13,3 +16,25 @@ def share(p: float) -> str:
         if float(shown) not in (0, 100) or p in (0, 1):
             return f"{shown.rstrip('0').rstrip('.')} %"
     return "almost 100 %" if p > 0.5 else "almost 0 %"
+
+
+def latency(value: float) -> str:
+    """Seconds as people write them: three digits are enough, and what never ends takes for ever.
+
+    Args:
+        value: Seconds; may be infinite.
+    """
+    if math.isinf(value):
+        return "forever"
+    return f"{value:,.0f} s" if value >= 1000 else f"{value:.3g} s"
+
+
+def between(bounds: tuple[float, float], written: Callable[[float], str]) -> str:
+    """Two bounds, or the one figure that they both are.
+
+    Args:
+        bounds: The lower one and the upper one.
+        written: How to write each.
+    """
+    low, high = map(written, bounds)
+    return low if low == high else f"between {low} and {high}"

@@ -31,6 +31,7 @@ class Weights:
         self.hang = hang
         self.situations = situations
         self._known: dict[tuple[str, str, str, tuple[str, ...]], float] = {}
+        self.asked: dict[str, tuple[str, ...]] = {}  # layer -> its situations
         self._operations: set[str] = set()
         self._asked: dict[str, set[tuple[str, ...]]] = {}
         for name, odds in (("fail", fail), ("hang", hang)):
@@ -62,6 +63,8 @@ class Weights:
             self._operations.add(choice.subject)
         else:
             self._asked.setdefault(choice.subject, set()).add(choice.options)
+            if choice.kind == "situation":
+                self.asked[choice.subject] = choice.options
             if choice.subject in self.situations:
                 self._check(choice.subject, choice.options)
         return odds_of_choice(choice, self.fail, self.hang, self.situations)
@@ -120,6 +123,7 @@ class Fold:
         calls: Operation -> expected number of calls, of these paths.
         most_calls: Operation -> most calls on any path.
         acted: The layers that reported anything but a first attempt, on any path.
+        situations: Layer -> the situations that it can start in.
         named: The operations that were called and the alternatives, routes and steps that were chosen, on any path.
         times_differ: Whether random waits make a path longer or shorter.
         ways_differ: Whether random waits can decide what happens.
@@ -174,6 +178,7 @@ class Fold:
             self._end_alternative(group)
             self._order.append(group[2])
         weights.all_used()
+        self.situations = weights.asked
         self.ways_differ = bool(self._groups)
 
     def _add(self, path: Path, p: Any, longest: bool, counts: Mapping[str, int]) -> None:

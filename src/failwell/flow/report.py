@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import heapq
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -48,12 +49,14 @@ class Report:
         raised: Names of the error types that a caller can see.
         raised_by: Name of an error type -> the likeliest path that raises it.
         never_reached: Layers that do nothing on any path, and alternatives that no path calls.
+        situations: Layer -> the situations that it can start in; without odds it is in the first.
         is_random: Whether random waits make the truth differ from the figures; then there are bounds.
     """
 
     def __init__(self, exploration: Exploration, fold: Fold) -> None:
         paths = exploration.paths
         self._fold = fold
+        self._paths = paths
         self.outcomes: dict[str, float] = _outcomes(paths, fold)
         self.degraded = self.outcomes.get(DEGRADED, 0)
         self.success = self.outcomes.get(ANSWERED, 0) + self.degraded
@@ -65,6 +68,7 @@ class Report:
         self.raised_by = _raised(paths, fold)
         self.raised = tuple(self.raised_by)
         self.never_reached = _never_reached(exploration.layers, fold)
+        self.situations = fold.situations
         self.is_random = fold.times_differ or fold.ways_differ
 
     def percentile(self, q: float) -> float:
@@ -155,6 +159,21 @@ class Report:
             "p50": self.percentile_bounds(0.5),
             "p99": self.percentile_bounds(0.99),
         }
+
+    def likeliest(self, count: int | None = None) -> list[tuple[float, Path]]:
+        """The likeliest paths, each with its odds; equally likely ones in the order in which they were found.
+
+        Args:
+            count: How many (default: all). Paths without odds come last.
+        """
+        if count is None:
+            return sorted(self.weighted(), key=lambda item: -item[0])
+        return heapq.nsmallest(count, self.weighted(), key=lambda item: -item[0])  # of equal ones it keeps the order
+
+    def weighted(self) -> Iterator[tuple[float, Path]]:
+        """All paths in the order in which they were found, each with its odds."""
+        odds = {id(path): p for p, path in self._fold.weighted}
+        return ((odds.get(id(path), 0), path) for path in self._paths)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain data."""

@@ -34,7 +34,7 @@ from failwell.events import (
 )
 from failwell.flow.path import Choice, Path
 
-__all__ = ["Step", "placed", "says_it_again", "seconds", "signature", "steps", "tell", "told"]
+__all__ = ["Step", "placed", "says_it_again", "seconds", "sentence", "signature", "steps", "tell", "told"]
 
 
 class Step(NamedTuple):
@@ -319,8 +319,18 @@ def tell(path: Path) -> str:
     Args:
         path: A path of an exploration.
     """
+    return sentence(path, steps(path))
+
+
+def sentence(path: Path, story: Iterable[Step]) -> str:
+    """The same, where the steps are known.
+
+    Args:
+        path: A path of an exploration.
+        story: Its steps.
+    """
     parts: list[str] = []
-    for step in steps(path):
+    for step in story:
         if parts and step.via != "time is up":  # the step itself says so
             parts[-1] += f" {step.via}" if step.via else ""
         what, number = step.counter
