@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
-from failwell.catalog import CARDS
+from failwell.catalog import CARDS, exploration
 from failwell.cli.diagrams import drawings, stale
+from failwell.flow.classes import outcome_classes
 from failwell.flow.draw import FORMATS
+from failwell.flow.draw.png import source_of
+from failwell.flow.draw.text import sentences
+from tests.flow.whiteboards import wrong_with_canvas, wrong_with_excalidraw
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +33,44 @@ def test_every_pattern_is_there_in_every_format(fresh: dict[str, bytes]) -> None
     assert {f"{slug}.{ending}" for slug in CARDS for ending in FORMATS} <= fresh.keys()
     index = fresh["README.md"].decode()
     assert all(f"({name})" in index for name in fresh if name != "README.md")
+    assert {name for name in re.findall(r"\]\((.+?)\)", index) if name not in fresh} == set()
+
+
+@pytest.mark.parametrize("slug", CARDS)
+def test_every_view_of_a_pattern_is_there(slug: str, fresh: dict[str, bytes]) -> None:
+    found = exploration(CARDS[slug])
+    graphs = found.graph(), found.graph(compact=False)
+    folded = sentences(graphs[0]) != sentences(graphs[1])
+    assert (f"{slug}-unrolled.svg" in fresh) == (folded and len(graphs[1].nodes) <= 200)
+    assert sum(name.startswith(f"{slug}-states") for name in fresh) == len(found.states()) * len(FORMATS)
+    ends = [name for name in fresh if name.startswith(f"{slug}-sequence-")]
+    assert len(ends) == len(outcome_classes(found))
+    assert all(b"sequenceDiagram" in fresh[name] for name in ends)
+    takes_time = any(path.elapsed and path.ends for path in found.paths)
+    assert (f"{slug}-timeline.svg" in fresh) == takes_time
+
+
+def test_whiteboards_open_in_the_programs_that_they_are_for(fresh: dict[str, bytes]) -> None:
+    boards = {name: json.loads(content) for name, content in fresh.items() if name.endswith((".excalidraw", ".canvas"))}
+    assert len(boards) >= 2 * len(CARDS)
+    check = {"excalidraw": wrong_with_excalidraw, "canvas": wrong_with_canvas}
+    assert {name: wrong for name, board in boards.items() if (wrong := check[name.rpartition(".")[2]](board))} == {}
+
+
+def test_a_check_needs_no_pictures(fresh: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "retry.png").write_bytes(fresh["retry.png"])
+    unpainted = drawings(paint=False)
+    assert len(unpainted["retry.png"]) < 1000 < len(fresh["retry.png"])
+    assert {name: source_of(one) if name.endswith(".png") else one for name, one in unpainted.items()} == {
+        name: source_of(one) if name.endswith(".png") else one for name, one in fresh.items()
+    }
+    assert stale(tmp_path, {"retry.png": unpainted["retry.png"]}) == []
+    assert stale(tmp_path, {"retry.png": unpainted["saga.png"]}) == [f"{tmp_path / 'retry.png'} is out of date"]
+
+
+def test_ids_of_two_drawings_never_meet(fresh: dict[str, bytes]) -> None:
+    ids = [one for name, text in fresh.items() if name.endswith(".svg") for one in re.findall(rb'\bid="(.+?)"', text)]
+    assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize(

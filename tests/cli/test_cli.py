@@ -11,7 +11,7 @@ import pytest
 
 from failwell.catalog import CARDS, GROUPS
 from failwell.cli import app, diagrams, files, main, targets, words
-from failwell.flow.draw import FORMATS
+from failwell.flow.draw import FORMATS, theme
 
 OWN = """
 from failwell import Cache, Policy, Retry, Saga, Timeout
@@ -166,6 +166,16 @@ def test_draw_in_one_scheme(own_folder: Path, capsys: pytest.CaptureFixture[str]
     assert "fw-dark" in (ET.parse(own_folder / "saga.svg").getroot().get("class") or "")
 
 
+@pytest.mark.parametrize("form", ["excalidraw", "canvas"])
+def test_draw_takes_a_flow_to_a_whiteboard(form: str, own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "draw", "saga", "-o", f"light.{form}")
+    said(capsys, "draw", "saga", "-o", f"dark.{form}", "--theme", "dark")
+    light, dark = ((own_folder / f"{scheme}.{form}").read_text("utf-8") for scheme in ("light", "dark"))
+    assert theme.ROLES["error"].stroke.light in light
+    assert theme.ROLES["error"].stroke.dark in dark
+    assert json.loads(light).keys() == json.loads(dark).keys()
+
+
 def test_a_file_is_replaced_as_a_whole_and_keeps_its_rights(
     own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +328,7 @@ def test_diagrams_are_written_and_checked(
     own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = diagrams.drawings()
-    monkeypatch.setattr(diagrams, "drawings", lambda _: drawn)
+    monkeypatch.setattr(diagrams, "drawings", lambda *_, **__: drawn)
     said(capsys, "diagrams", "--to", "out")
     said(capsys, "diagrams", "--check", "--to", "out")
     (own_folder / "out/retry.svg").write_text("edited")

@@ -2,62 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from failwell.cli.files import write
 from failwell.cli.refusal import Refused
 
+if TYPE_CHECKING:
+    from failwell.catalog import Card
+    from failwell.flow import Graph
+
 __all__ = ["drawings", "stale", "write_all"]
 
 INDEX = "README.md"
+_MOST_BOXES = 200
+"""What a person can still follow; a flow with more attempts than that is only drawn with its loops folded."""
+_HEAD = """\
+# Drawings of the patterns
+
+Made by `failwell diagrams` from what the code does; `failwell diagrams --check` says which are out of date.
+
+- **Flow**: every path, repeated attempts folded into a loop; *unrolled*, each attempt stands on its own.
+- **States**: what a pattern that keeps a state goes through.
+- **Sequence**: who calls whom, for the likeliest path of each way to end.
+- **Timeline**: the longest path that ends.
+
+Shapes: circles start and end, rectangles are operations, diamonds decisions, hexagons errors,
+rounded boxes recovery, slanted boxes compensation, ellipses success. `.excalidraw` opens in Excalidraw, `.canvas` in
+Obsidian and whatever else knows JSON Canvas, `.mmd` is Mermaid, `.dot` Graphviz.
+"""
 
 
-def drawings(progress: Callable[[int], object] | None = None) -> dict[str, bytes]:
+class _View(NamedTuple):
+    """Files that show the same: what the index calls them, and their names and contents by what it calls each."""
+
+    words: str
+    files: dict[str, tuple[str, bytes]]
+
+
+def drawings(progress: Callable[[int], object] | None = None, *, paint: bool = True) -> dict[str, bytes]:
     """Every file of the folder, by name.
 
     Args:
         progress: Called with the number of files so far.
+        paint: Whether PNG files have their pictures; to compare them, they need none.
 
     Raises:
         Refused: If there is no Graphviz.
     """
-    from failwell.catalog import CARDS, GROUPS, exploration
-    from failwell.flow.draw import FORMATS, DrawingFailed, draw
-    from failwell.flow.draw.text import sentences
+    from failwell.catalog import CARDS, GROUPS
+    from failwell.flow.draw import DrawingFailed
 
     files: dict[str, bytes] = {}
-    index = [
-        "# Drawings of the patterns",
-        "",
-        "Made by `failwell diagrams` from what the code does; `failwell diagrams --check` says which are out of date.",
-        "Shapes: circles start and end, rectangles are operations, diamonds decisions, hexagons errors,",
-        "rounded boxes recovery, slanted boxes compensation, ellipses success.",
-    ]
-    group = ""
+    index, group = [_HEAD], ""
     for card in CARDS.values():
         if card.group != group:
             group = card.group
-            index += ["", f"## {group}: {GROUPS[group]}"]
-        found = exploration(card)
-        graphs = {card.slug: found.graph(), f"{card.slug}-unrolled": found.graph(compact=False)}
-        if sentences(graphs[card.slug]) == sentences(graphs[f"{card.slug}-unrolled"]):
-            del graphs[f"{card.slug}-unrolled"]
-        index += ["", f"### {card.name}", "", card.intent]
-        for name, graph in graphs.items():
-            for ending in FORMATS:
-                try:
-                    files[f"{name}.{ending}"] = draw(graph, ending, prefix=name)
-                except DrawingFailed as error:
-                    raise Refused(str(error)) from None
-                if progress is not None:
-                    progress(len(files))
-            view = "each attempt on its own" if name.endswith("-unrolled") else f"`{graph.title}`"
-            formats = ", ".join(f"[{ending}]({name}.{ending})" for ending in FORMATS)
-            index += ["", f"![Flow of {card.name}]({name}.svg)", "", f"{view}: {formats}"]
-        index += ["", *(f"- {sentence}" for sentence in sentences(graphs[card.slug]))]
-    files[INDEX] = ("\n".join(index) + "\n").encode()
+            index += [f"## {group}: {GROUPS[group]}", ""]
+        index += [f"### {card.name}", "", card.intent, "", f"![Flow of {card.name}]({card.slug}.svg)", ""]
+        try:
+            for words, made in _views(card, paint):
+                for name, content in made.values():
+                    files[name] = content
+                    if progress is not None:
+                        progress(len(files))
+                index.append(f"- {words}: {', '.join(f'[{called}]({name})' for called, (name, _) in made.items())}")
+        except DrawingFailed as error:
+            raise Refused(str(error)) from None
+        index += ["", "The flow in words:", "", *(f"- {sentence}" for sentence in _told(card)), ""]
+    files[INDEX] = ("\n".join(index).rstrip() + "\n").encode()
     return files
+
+
+def _views(card: Card, paint: bool) -> Iterator[_View]:
+    from failwell.catalog import exploration
+    from failwell.flow.classes import likeliest, outcome_classes
+    from failwell.flow.draw.sequence import sequence
+    from failwell.flow.draw.text import sentences
+    from failwell.flow.draw.timeline import timeline
+
+    found = exploration(card)
+    compact, unrolled = found.graph(), found.graph(compact=False)
+    yield _every_format(card.slug, f"flow of `{compact.title}`", compact, paint)
+    if sentences(compact) != sentences(unrolled) and len(unrolled.nodes) <= _MOST_BOXES:
+        yield _every_format(f"{card.slug}-unrolled", "flow, unrolled", unrolled, paint)
+    machines = found.states()
+    for number, machine in enumerate(machines, 1):
+        name = f"{card.slug}-states{f'-{number}' * (len(machines) > 1)}"
+        yield _every_format(name, f"states of `{machine.title}`", machine, paint)
+    sequences: dict[str, tuple[str, bytes]] = {}
+    for end, paths in outcome_classes(found).items():
+        text = sequence(found, likeliest(paths)).encode()
+        sequences[end] = f"{card.slug}-sequence-{_slug(end)}.mmd", text
+    yield _View("sequences, by how they end", sequences)
+    longest = max((path for path in found.paths if path.ends), key=lambda path: path.elapsed, default=None)
+    if longest is not None and longest.elapsed:
+        name = f"{card.slug}-timeline"
+        drawn = timeline(longest, title=f"The longest path of {card.name}", prefix=name).encode()
+        yield _View("timeline of the longest path", {"svg": (f"{name}.svg", drawn)})
+
+
+def _every_format(name: str, words: str, graph: Graph, paint: bool) -> _View:
+    from failwell.flow.draw import FORMATS, draw
+    from failwell.flow.draw.png import png
+
+    drawn = {ending: draw(graph, ending, prefix=name) for ending in FORMATS if ending != "png"}
+    drawn["png"] = png(graph, paint=paint)
+    return _View(words, {ending: (f"{name}.{ending}", drawn[ending]) for ending in FORMATS})
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\W+", "-", name)
+
+
+def _told(card: Card) -> list[str]:
+    from failwell.catalog import exploration
+    from failwell.flow.draw.text import sentences
+
+    return sentences(exploration(card).graph())
 
 
 def write_all(folder: Path, files: dict[str, bytes]) -> list[str]:

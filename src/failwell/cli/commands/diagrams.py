@@ -31,7 +31,7 @@ def diagrams_(check: bool, to: str | None) -> None:
     if check and not is_folder:
         raise Refused(f"there is no folder {folder} to check: run this without --check to make it")
     with progress("files drawn") as count:
-        files = drawings(count)
+        files = drawings(count, paint=not check)
     if check:
         wrong = stale(folder, files)
         for line in wrong:

@@ -41,7 +41,14 @@ from failwell.site.fragments._subjects import subject, subjects
 
 FAIL = 0.1
 """The odds of a failure, or of a hang, that all figures of the pages are stated for."""
-FORMATS = {"svg": "SVG", "dot": "DOT", "mmd": "Mermaid", "txt": "text"}
+FORMATS = {
+    "svg": "SVG",
+    "excalidraw": "Excalidraw",
+    "canvas": "JSON Canvas",
+    "dot": "DOT",
+    "mmd": "Mermaid",
+    "txt": "text",
+}
 PREFIX = "flow"
 
 
