@@ -235,7 +235,7 @@ def test_a_saga_undoes_its_steps_backwards() -> None:
 
 def test_a_cache_says_in_which_situation_it_is() -> None:
     messages = told(Cache(60, stale_if_error=600))
-    assert "Note over Cache: Cache? stale" in messages
+    assert "Note over Cache: stale" in messages
     assert "Note over Cache: serve the stale answer" in messages
     assert messages[-1] == "Note over caller: answered after 0 s"
 

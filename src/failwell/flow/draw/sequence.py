@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 from failwell.events import (
     Attempt,
     CacheHit,
-    CacheMiss,
     CacheStored,
+    Called,
+    Cancelled,
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
     Compensated,
     Compensating,
     CompensationFailed,
     Event,
     FellBack,
     GaveUp,
+    Queued,
     Rejected,
     Routed,
+    Slept,
     StaleServed,
     StepCompleted,
     StepStarted,
@@ -26,7 +32,7 @@ from failwell.events import (
     Waiting,
 )
 from failwell.flow.path import Choice, Path
-from failwell.flow.story import seconds
+from failwell.flow.story import says_it_again, seconds
 from failwell.policy import Operation, labels
 
 if TYPE_CHECKING:
@@ -35,8 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["happy_path", "sequence", "unhappy_path"]
 
 _SETTINGS = '%%{init: {"sequence": {"mirrorActors": false}}}%%'  # nobody is told twice
-_SHOWN_AS_CHOICE = (CacheHit, CacheMiss, Routed)
 _SILENT = (Compensated, CompensationFailed, StepCompleted)
+_ANSWERS = (CacheHit, StaleServed)
 
 
 def happy_path(exploration: Exploration) -> Path:
@@ -111,12 +117,15 @@ class _Telling:
     def __init__(self, exploration: Exploration, path: Path) -> None:
         self.chain = labels(exploration.layers)
         self.inner = exploration.name
+        self.whole = "" if self.chain else exploration.name  # code without layers speaks for itself
         self.path = path
         self.names: list[str] = ["caller"]
         self.active: list[str] = ["caller"]
         self.lines: list[str] = []
         self.now = 0.0
         self.lead = ""
+        self.failing = ""  # the error that is on its way out, by its type
+        self.queues = False  # it is not known since when nobody waits any more
         ends_in_operation = bool(exploration.layers) and isinstance(exploration.layers[-1], Operation)
         for name in [*self.chain, *([] if ends_in_operation else [self.inner])]:
             self._id(name)
@@ -126,15 +135,18 @@ class _Telling:
         trace = self.path.trace
         before: Choice | Event | None = None
         for place, item in enumerate(trace):
-            said = isinstance(before, Choice) and isinstance(item, _SHOWN_AS_CHOICE) and before.layer == item.layer
+            said = isinstance(item, Event) and says_it_again(item, before)
             before = item
             if isinstance(item, Event):
                 if not said:
-                    self._event(item)
+                    self._event(item, trace[place + 1 :])
             elif item.kind == "operation":
-                self._called(item, self._outcome(item, trace[place + 1 :]))
-            elif item.kind != "jitter":
-                self._up_to(item.layer, "", failed=False)
+                self._called(item, trace[place + 1 :])
+            elif item.kind == "situation":
+                self._up_to(item.layer)
+                self._note(item.layer, f"{item.subject}: {item.option}" if item.subject != item.layer else item.option)
+            elif item.kind == "decision":
+                self._up_to(item.layer)
                 self._note(item.layer, f"{item.subject}? {item.option}")
         self._end()
         people = [f"participant {self._id(name)} as {_plain(name)}" for name in self.names]
@@ -142,17 +154,25 @@ class _Telling:
 
     # -- what happens --
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: Event, rest: Sequence[Choice | Event]) -> None:
         self.now = event.time
+        layer = event.layer or self.whole
         error = getattr(event, "error", None)
         if isinstance(event, TimedOut):
             self._cut(event)
+            self.failing = self._error_in(rest)
             return
         if isinstance(event, _SILENT):
             return
-        came_back = type(error).__name__ if isinstance(error, BaseException) else "answer"
-        self._up_to(event.layer, came_back, failed=isinstance(error, BaseException))
-        if isinstance(event, Attempt):
+        if isinstance(error, BaseException):
+            self.failing = type(error).__name__
+        if isinstance(event, Cancelled):
+            self._say(layer, "-x", event.operation, f"stop after {seconds(event.seconds)}")
+            return
+        self._up_to(layer)
+        if isinstance(event, Called):
+            self.lead = f"call {event.number}"
+        elif isinstance(event, Attempt):
             self.lead = f"attempt {event.number}"
         elif isinstance(event, FellBack):
             self.lead = f"fallback {event.order}"
@@ -161,34 +181,45 @@ class _Telling:
         elif isinstance(event, Compensating):
             self.lead = f"undo {event.step}"
         else:
-            self._note(event.layer, _words(event))
+            self._note(layer, _words(event))
+            self.queues = isinstance(event, Queued)
             if isinstance(event, Waiting):
                 self.now += event.delay
+            elif isinstance(event, Rejected):
+                self.failing = self._error_in(rest) or "rejected"
+            elif isinstance(event, _ANSWERS):
+                self.failing = ""
 
-    def _called(self, choice: Choice, outcome: str) -> None:
-        if choice.layer:
-            self._up_to(choice.layer, "answer", failed=False)
+    def _called(self, choice: Choice, rest: Sequence[Choice | Event]) -> None:
+        if choice.layer or self.whole:
+            self._up_to(choice.layer or self.whole)
         elif choice.subject == self.inner:
             for name in self.chain:
                 if name not in self.active:
                     self._enter(name)
         asker, asked = self.active[-1], choice.subject
-        self._say(asker, "->>", asked, f"{self.lead or 'call'} at {seconds(self.now)}")
+        if self.queues and choice.option != "hang":  # what comes back takes no time, so what follows knows the time
+            self.now = next((item.time for item in rest if isinstance(item, Event)), self.path.elapsed)
+            self.queues = False
+        self._say(asker, "->>", asked, f"{self.lead or 'call'}{'' if self.queues else f' at {seconds(self.now)}'}")
         self.lead = ""
+        self.failing = ""
         if choice.option == "hang":
             self._note(asked, "no answer")
-            self.active.append(asked)
+            if not self.whole:  # which may ask others meanwhile
+                self.active.append(asked)
         elif choice.option == "ok":
             self._say(asked, "-->>", asker, "ok")
         else:
-            self._say(asked, "--x", asker, outcome)
+            self.failing = choice.option if choice.option != "fail" else self._failure(asked, rest)
+            self._say(asked, "--x", asker, self.failing)
 
     def _cut(self, event: TimedOut) -> None:
         """A layer gives up on what is under way inside it."""
-        self._up_to(event.layer, "", failed=False, deepest_only=True)
+        self._up_to(event.layer, deepest_only=True)
         while self.active[-1] != event.layer:
             stopped = self.active.pop()
-            if self.active[-1] == event.layer or stopped == self.active[-1]:
+            if self.active[-1] == event.layer:
                 self._say(event.layer, "-x", stopped, f"stop after {seconds(event.seconds)}")
         self._note(event.layer, f"timed out at {seconds(event.time)}")
 
@@ -197,26 +228,33 @@ class _Telling:
         if not path.ends:
             self._note("caller", "waits for ever")
             return
-        if path.error is not None:
-            self._up_to("caller", type(path.error).__name__, failed=True)
-        else:
-            self._up_to("caller", "degraded answer" if path.degraded else "answer", failed=False)
+        self.failing = "" if path.error is None else type(path.error).__name__
+        self._up_to("caller", "degraded answer" if path.degraded else "answer")
         self._note("caller", f"{'failed' if path.error is not None else 'answered'} after {seconds(path.elapsed)}")
 
-    def _outcome(self, choice: Choice, rest: Sequence[Choice | Event]) -> str:
-        """The name of the error that an operation raised: the next layer that speaks of it knows."""
-        if choice.option != "fail":
-            return choice.option
+    def _failure(self, operation: str, rest: Sequence[Choice | Event]) -> str:
+        """The name of the error that an operation has just raised, if anybody speaks of it."""
+        error: BaseException | None
+        for item in rest:
+            error = getattr(item, "error", None)
+            if isinstance(error, BaseException) and str(error) == f"{operation} failed":
+                return type(error).__name__
+            if isinstance(item, Choice) and item.subject == operation:
+                return "fails"
+        error = self.path.error
+        while error is not None and str(error) != f"{operation} failed":
+            error = error.__cause__
+        return "fails" if error is None else type(error).__name__
+
+    def _error_in(self, rest: Sequence[Choice | Event]) -> str:
+        """The name of the error that a layer has just raised: the next one that speaks of it knows."""
         for item in rest:
             error = getattr(item, "error", None)
             if isinstance(error, BaseException):
                 return type(error).__name__
             if isinstance(item, Choice):
-                break
-        cause = self.path.error
-        if cause is not None and not any(isinstance(item, Choice) for item in rest):
-            return type(cause).__name__
-        return "fails"
+                return ""
+        return type(self.path.error).__name__ if self.path.error is not None else ""
 
     # -- who speaks --
 
@@ -226,7 +264,7 @@ class _Telling:
         self.lead = ""
         self.active.append(name)
 
-    def _up_to(self, name: str, answer: str, *, failed: bool, deepest_only: bool = False) -> None:
+    def _up_to(self, name: str, answer: str = "answer", *, deepest_only: bool = False) -> None:
         """Until a layer has its say: the layers inside it return, or those around it are entered."""
         if name not in self.active:
             outer = self.chain[: self.chain.index(name)] if name in self.chain else []
@@ -235,7 +273,7 @@ class _Telling:
                     self._enter(layer)
         while not deepest_only and self.active[-1] != name:
             inside = self.active.pop()
-            self._say(inside, "--x" if failed else "-->>", self.active[-1], answer or "answer")
+            self._say(inside, "--x" if self.failing else "-->>", self.active[-1], self.failing or answer)
 
     def _say(self, one: str, arrow: str, other: str, words: str) -> None:
         self.lines.append(f"{self._id(one)}{arrow}{self._id(other)}: {_plain(words)}")
@@ -257,8 +295,20 @@ def _words(event: Event) -> str:
             return f"wait {seconds(event.delay)}{spread}"
         case GaveUp():
             return f"give up: {event.reason}"
+        case Slept():
+            return f"wait {seconds(event.seconds)}"
         case Rejected():
-            return f"rejected: {event.reason}"
+            again = "" if event.retry_after is None else f", come back in {seconds(event.retry_after)}"
+            return f"rejected: {event.reason}{again}"
+        case Queued():
+            return "wait for a turn" + (f", {seconds(event.seconds)} at most" if event.seconds != float("inf") else "")
+        case CircuitOpened():
+            failed = f" after {event.failures} failure{'s' * (event.failures != 1)}" if event.failures else ""
+            return f"open for {seconds(event.seconds)}{failed}"
+        case CircuitHalfOpened():
+            return "let a probe through"
+        case CircuitClosed():
+            return "close the circuit"
         case Routed():
             return f"take route {event.route}"
         case CacheStored():
