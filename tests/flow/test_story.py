@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from failwell import Cache, Fallback, Policy, Retry, Saga, Timeout, errors, explore
+from failwell import Cache, Fallback, Policy, Retry, Router, Saga, Timeout, Validate, errors, explore
 from failwell.backoff import Exponential, Fixed
-from failwell.events import CacheHit, CacheMiss, FellBack, StoreFailed
+from failwell.events import CacheHit, CacheMiss, FellBack, Rejected, StoreFailed
 from failwell.flow.story import seconds, steps, told
 from tests.flow.stacks import explored, stacks
 
@@ -105,6 +105,32 @@ def test_what_leads_to_no_operation_is_told_by_itself() -> None:
         "operation (attempt 1) -> retry this result? no -> return after 0 s",
         "operation (attempt 1) -> retry this result? yes -> give up (no attempt left) -> return after 0 s",
     ]
+
+
+def test_a_decision_is_told_once() -> None:
+    routes = {"fast": spare, "quality": charge}
+    assert stories(Validate(spare) >> Router(routes, spare), "ok") == [
+        "input valid? yes -> route? fast -> spare -> return after 0 s",
+        "input valid? yes -> route? quality -> charge -> return after 0 s",
+        "input valid? no -> raise ValidationFailed after 0 s",
+    ]
+
+
+def test_a_choice_that_was_no_question_is_told() -> None:
+    assert stories(Router({"only": spare}, spare), "ok") == ["take route only -> spare -> return after 0 s"]
+
+
+def test_a_refusal_says_why_and_when_to_come_back() -> None:
+    class Refuses(Policy):
+        def __init__(self, seconds: float | None = None) -> None:
+            self.seconds = seconds
+
+        async def run(self, call: Any, rt: Any) -> Any:
+            rt.emit(Rejected, "full", self.seconds)
+            raise errors.BulkheadFullError(rt.operation)
+
+    assert stories(Refuses(), "ok") == ["rejected (full) -> raise BulkheadFullError after 0 s"]
+    assert stories(Refuses(90), "ok") == ["rejected (full, again in 90 s) -> raise BulkheadFullError after 0 s"]
 
 
 def test_a_saga_whose_compensation_is_a_stack() -> None:

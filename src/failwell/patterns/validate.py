@@ -29,7 +29,8 @@ class Validate(Policy):
     by raising ``ValueError`` or ``TypeError``, which is then the cause. What else it raises is raised as it is.
 
     Args:
-        input: Called with the call's arguments. If it rejects, the operation is not called.
+        input: Called with the call's arguments (of a method with its object first). If it rejects, the operation
+            is not called.
         output: Called with the result.
         name: What the layer is called in events and drawings.
 
