@@ -210,7 +210,7 @@ class _Search:
 
 
 def _told(event: Event) -> str:
-    own = [value for _, value in _counted(event) if isinstance(value, int)]
+    own = [getattr(event, name) for name in ("number", "attempt", "attempts", "order") if name in event.fields]
     return f"{' '.join(map(str, [type(event).__name__, *own]))} by {event.layer}"
 
 
