@@ -374,6 +374,20 @@ def test_waits_and_ranges_are_those_of_the_strategies() -> None:
         assert render(name).count("<svg") == 1
 
 
+def test_a_path_of_the_unusual_answer_says_which_one_it_is() -> None:
+    text = render("paths", "validate").replace(measures.NB, " ")
+    assert "only where input valid? no" in text
+    assert "only where output valid? no" in text
+    assert "jittered" not in text
+    assert "45 % of all calls at 10 % failures" in render("paths", "router").replace(measures.NB, " ")
+
+
+def test_a_stack_around_a_router_is_told_layer_by_layer() -> None:
+    told = render("stack-code", "llm-as-drawn").split("\n")
+    assert told[1] == "Validate(is_prompt)"
+    assert told[-2].startswith("  >> Router({'fast': gpt4_mini, 'quality': gpt4}, ")
+
+
 def test_sources_are_links() -> None:
     assert render("sources", "retry").startswith("- [Marc Brooker, ")
 
