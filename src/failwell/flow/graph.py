@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from failwell.flow.path import Path
 from failwell.flow.story import Step, steps, told
@@ -62,7 +62,10 @@ class Graph:
         edges: The edges.
         title: What was explored.
         timing: Lines that say what of it takes time, see `failwell.flow.timing.timing`.
+        kind: What it shows: ``"flow"`` or ``"states"``.
     """
+
+    kind: ClassVar = "flow"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyStates
@@ -31,7 +31,13 @@ from failwell.virtual import VirtualLoop, outside_running_loop, patched, resolut
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
 
-__all__ = ["keeps_state", "state_machine", "states"]
+__all__ = ["StateMachine", "keeps_state", "state_machine", "states"]
+
+
+class StateMachine(Graph):
+    """A state machine as data: a box for each situation of a layer, an arrow for each way between them."""
+
+    kind: ClassVar = "states"
 
 
 def states(exploration: Exploration) -> tuple[Graph, ...]:
@@ -733,7 +739,7 @@ def _drawn(machine: _Machine, layer: Pattern, label: str) -> Graph:
         for words, role, way in _told(ways):
             reports = [type(event).__name__ for event in way.events if type(event) not in machine.everyday]
             edges.append(Edge(number[source], number[target], words, role, reports[-1] if reports else ""))
-    return Graph(nodes, edges, repr(layer), [None] * len(nodes))
+    return StateMachine(nodes, edges, repr(layer), [None] * len(nodes))
 
 
 def _role(place: _Place) -> Role:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import threading
@@ -247,8 +248,8 @@ def place(graph: Graph, *, note: bool = True, legend: bool = True, lights: Light
         tip, *curve = found["pos"].split(" ")
         label = here(found["lp"]) if "lp" in found else (0.0, 0.0)
         points = _from_inside(boxes[edge.source], tuple(map(here, curve)))
-        role = "recovery" if edge in back else theme.edge_role(graph, edge)
-        arrows.append(Arrow(edge, role, edge in back, points, here(tip.removeprefix("e,")), said, label))
+        points, end = _from_outside(boxes[edge.target], points, here(tip.removeprefix("e,")))
+        arrows.append(Arrow(edge, theme.arrow_role(graph, edge, back), edge in back, points, end, said, label))
     bottom = top + high
     explained = _legend(entries, width, bottom + 22) if entries else ()
     height = (explained[-1].y + 10 if explained else bottom) + MARGIN
@@ -264,6 +265,45 @@ def _from_inside(box: Box, curve: tuple[tuple[float, float], ...]) -> tuple[tupl
     steps = (reach, reach / 2)
     inside = [(_round(x + (box.x - x) * step), _round(y + (box.y - y) * step)) for step in steps]
     return (inside[0], inside[0], inside[1], *curve)
+
+
+def _from_outside(
+    box: Box, curve: tuple[tuple[float, float], ...], tip: tuple[float, float]
+) -> tuple[tuple[tuple[float, float], ...], tuple[float, float]]:
+    """Let an arrow end at a hexagon's side, not under it: the engine's own hexagons are more pointed."""
+    if box.shape != "hexagon" or not _in_hexagon(box, tip):
+        return curve, tip
+    *before, a, b, c, d = curve
+    head = math.dist(d, tip)
+    steps = [_split(a, b, c, d, n / 64) for n in range(64, 0, -1)]
+    outside = [piece for piece in steps if not _in_hexagon(box, piece[-1])]
+    if not outside:
+        return curve, tip
+    on_tip = [
+        (_round(d[0] + (tip[0] - d[0]) * n / 16), _round(d[1] + (tip[1] - d[1]) * n / 16)) for n in range(15, 0, -1)
+    ]
+    end = next((point for point in on_tip if not _in_hexagon(box, point)), outside[0][-1])
+    piece = next((piece for piece in outside if math.dist(piece[-1], end) >= head), outside[-1])
+    return (*before, *piece), end
+
+
+def _in_hexagon(box: Box, point: tuple[float, float]) -> bool:
+    across, down = abs(point[0] - box.x), abs(point[1] - box.y) / (box.height / 2)
+    return down < 1 and across < box.width / 2 - min(14.0, box.width / 4) * down
+
+
+def _split(
+    a: tuple[float, float], b: tuple[float, float], c: tuple[float, float], d: tuple[float, float], t: float
+) -> tuple[tuple[float, float], ...]:
+    """The first part of a Bezier curve, after de Casteljau."""
+
+    def mix(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+        return one[0] + (other[0] - one[0]) * t, one[1] + (other[1] - one[1]) * t
+
+    ab, bc, cd = mix(a, b), mix(b, c), mix(c, d)
+    abc, bcd = mix(ab, bc), mix(bc, cd)
+    found = (a, ab, abc, mix(abc, bcd))
+    return tuple((_round(x), _round(y)) for x, y in found)
 
 
 def _round(value: float) -> float:
@@ -395,7 +435,7 @@ def dot(graph: Graph, scheme: theme.Scheme = "light") -> str:
         )
     back = theme.back_edges(graph)
     for edge in graph.edges:
-        role_name = "recovery" if edge in back else theme.edge_role(graph, edge)
+        role_name = theme.arrow_role(graph, edge, back)
         colour = theme.style_of(role_name).stroke.on(scheme)
         source.edge(
             f"n{edge.source}",

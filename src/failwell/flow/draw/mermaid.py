@@ -38,7 +38,7 @@ def mermaid(graph: Graph, scheme: theme.Scheme = "light") -> str:
     tell_layers = theme.several_layers(graph)
     back = theme.back_edges(graph)
     lines = [f"%% {_comment(graph.title)}"] if graph.title else []
-    lines += ["flowchart TD", f"  accTitle: {_comment(f'Flow of {graph.title}')}"]
+    lines += ["flowchart TD", f"  accTitle: {_comment(f'{graph.kind.capitalize()} of {graph.title}')}"]
     for node in graph.nodes:
         before, after = _SHAPES[theme.shape_of(node)]
         layer = f"<small>{escaped(node.layer)}</small>" if tell_layers and node.layer else ""

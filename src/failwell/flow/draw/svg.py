@@ -56,7 +56,7 @@ def svg(
         ValueError: If ``lit`` is no path of the graph.
     """
     said = sentences(graph)
-    heading = f"Flow of {graph.title}"
+    heading = f"{graph.kind.capitalize()} of {graph.title}"
     if lit is not None:
         heading += ", with one path lit up"
         said = [f"The lit path: {tell(lit)}.", *said]

@@ -23,6 +23,7 @@ __all__ = [
     "Role",
     "Scheme",
     "Shape",
+    "arrow_role",
     "back_edges",
     "contrast",
     "edge_role",
@@ -162,6 +163,17 @@ def edge_role(graph: Graph, edge: Edge) -> str:
         return edge.role
     target = graph.nodes[edge.target]
     return target.role if target.role in ROLES else "operation"
+
+
+def arrow_role(graph: Graph, edge: Edge, back: frozenset[Edge]) -> str:
+    """What an arrow is painted in: in a flow, a way back is a recovery, whatever leads there.
+
+    Args:
+        graph: The edge's graph.
+        edge: The edge.
+        back: The graph's `back_edges`.
+    """
+    return "recovery" if edge in back and graph.kind == "flow" else edge_role(graph, edge)
 
 
 def back_edges(graph: Graph) -> frozenset[Edge]:
