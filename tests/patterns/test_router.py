@@ -244,6 +244,7 @@ def test_a_router_says_what_it_is() -> None:
     assert repr(router) == "Router({'fast': gpt4_mini, 'quality': gpt4}, select=by_length, default='fast')"
     assert (router.label, router.__name__) == ("Router", "router")
     assert (router.replace(name="models").label, router.replace(name="models").__name__) == ("models", "models")
+    assert router.replace(name="GPT").__name__ == "GPT"
     assert router.replace(default=None).describe() == {
         "routes": {"fast": gpt4_mini, "quality": gpt4},
         "select": by_length,

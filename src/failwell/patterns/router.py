@@ -89,6 +89,10 @@ class Router(Operation):
     def label(self) -> str:
         return self.name or super().label
 
+    @property
+    def __name__(self) -> str:
+        return self.name or super().__name__
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the route that fits.
 
