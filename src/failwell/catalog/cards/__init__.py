@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from failwell.catalog.card import GROUPS, Card
-from failwell.catalog.cards import cache, circuit_breaker, fallback, retry, router, saga, stack, timeout, validate
+from failwell.catalog.cards import (
+    bulkhead,
+    cache,
+    circuit_breaker,
+    fallback,
+    rate_limiter,
+    retry,
+    router,
+    saga,
+    stack,
+    timeout,
+    validate,
+)
 
 __all__ = ["CARDS"]
 
-_ALL = (retry, timeout, circuit_breaker, fallback, cache, router, validate, saga, stack)
+_ALL = (retry, timeout, circuit_breaker, rate_limiter, bulkhead, fallback, cache, router, validate, saga, stack)
 """In the order in which a reader meets them inside a group."""
 
 CARDS: Mapping[str, Card] = {
