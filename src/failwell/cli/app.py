@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from failwell.cli.commands.diagrams import diagrams_
+from failwell.cli.commands.diff import diff_
 from failwell.cli.commands.draw import draw_
 from failwell.cli.commands.explain import explain
 from failwell.cli.commands.list_ import list_
@@ -91,5 +92,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (list_, show, draw_, explain, tests_, diagrams_, site):
+for _command in (list_, show, draw_, explain, diff_, tests_, diagrams_, site):
     cli.add_command(_command)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["between", "latency", "share"]
+__all__ = ["between", "count", "finite", "latency", "share"]
 
 
 def share(p: float) -> str:
@@ -29,6 +30,15 @@ def latency(value: float) -> str:
     return f"{value:,.0f} s" if value >= 1000 else f"{value:.3g} s"
 
 
+def count(value: float) -> str:
+    """An expected number, which need not be whole.
+
+    Args:
+        value: The number.
+    """
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def between(bounds: tuple[float, float], written: Callable[[float], str]) -> str:
     """Two bounds, or the one figure that they both are.
 
@@ -38,3 +48,16 @@ def between(bounds: tuple[float, float], written: Callable[[float], str]) -> str
     """
     low, high = map(written, bounds)
     return low if low == high else f"between {low} and {high}"
+
+
+def finite(value: Any) -> Any:
+    """The same without infinities, which JSON does not know: there, null stands for them.
+
+    Args:
+        value: Plain data.
+    """
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
+    return None if isinstance(value, float) and value in (float("inf"), float("-inf")) else value

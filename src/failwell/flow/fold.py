@@ -9,7 +9,7 @@ from typing import Any, cast
 from failwell.events import Attempt, Event
 from failwell.flow.path import Choice, Odds, Path, odds_of, odds_of_choice
 
-__all__ = ["Fold", "Weights"]
+__all__ = ["Fold", "Weights", "operations"]
 
 Situations = Mapping[str, Mapping[str, float]]
 
@@ -246,6 +246,22 @@ class Fold:
             for item in items:
                 if not isinstance(item, int):
                     yield item
+
+
+def operations(paths: Iterable[Path]) -> set[str]:
+    """The names of all operations that are called.
+
+    Args:
+        paths: The paths in the order in which they were found.
+    """
+    found: set[str] = set()
+    before: tuple[Choice | Event, ...] = ()
+    for path in paths:
+        for item in path.trace[_common(before, path.trace) :]:
+            if isinstance(item, Choice) and item.kind == "operation":
+                found.add(item.subject)
+        before = path.trace
+    return found
 
 
 def _common(one: Sequence[object], other: Sequence[object]) -> int:

@@ -13,7 +13,7 @@ import click
 
 from failwell.cli.odds import Given, Odds, given_in_words, given_odds, with_odds
 from failwell.cli.options import explored_target, exploring
-from failwell.cli.words import between, latency, share
+from failwell.cli.words import between, count, finite, latency, share
 
 if TYPE_CHECKING:
     from failwell.flow import Exploration, Report
@@ -47,14 +47,14 @@ def explain(
 
     fails, hangs = given_odds(fail, hang)
     exploration = explored_target(target, operation, outcomes or ("ok", "fail", "hang"), limit)
-    count = f"{len(exploration):,} paths"
-    with working(f"weighing {count}"):
+    all_paths = f"{len(exploration):,} paths"
+    with working(f"weighing {all_paths}"):
         report = _weighed(exploration, fails, hangs)
         elsewhere = _in_other_situations(exploration, report, fails, hangs)
-    with working(f"looking for what is wrong in {count}"):
+    with working(f"looking for what is wrong in {all_paths}"):
         findings = exploration.lint()
     if as_json:
-        with contextlib.nullcontext() if sys.stdout.isatty() else working(f"writing {count}"):
+        with contextlib.nullcontext() if sys.stdout.isatty() else working(f"writing {all_paths}"):
             _write_json(target, exploration, report, elsewhere, findings, fails, hangs)
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -126,15 +126,15 @@ def _write_json(
             for finding in findings
         ],
     }
-    written = json.dumps(_finite(head), indent=2, allow_nan=False)
+    written = json.dumps(finite(head), indent=2, allow_nan=False)
     click.echo(f'{written.removesuffix(chr(10) + "}")},\n  "paths": [')
     before = "    "
     for (p, path), story in zip(report.weighted(), told(exploration.paths), strict=True):
         one = {
             "story": sentence(path, story),
             "choices": [[choice.subject, choice.option] for choice in path.choices],
-            "elapsed": _finite(path.elapsed),
-            "between": _finite(list(path.between)),
+            "elapsed": finite(path.elapsed),
+            "between": finite(list(path.between)),
             "error": None if path.error is None else type(path.error).__name__,
             "degraded": path.degraded,
             "probability": p,
@@ -147,15 +147,6 @@ def _write_json(
 def _figures(report: Report) -> dict[str, Any]:
     whole = report.as_dict()
     return {name: whole[name] for name in ("success", "degraded", "outcomes", "mean_latency", "p50", "p99", "calls")}
-
-
-def _finite(value: Any) -> Any:
-    """The same without infinities, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    return None if isinstance(value, float) and value in (float("inf"), float("-inf")) else value
 
 
 # --- for people ----------------------------------------------------------------------------------
@@ -190,7 +181,7 @@ def explained(
     yield f"  success   {between(report.success_bounds, share)}{degraded}{_BOUNDS * _is_bounds(report.success_bounds)}"
     yield f"  latency   {_latency(report)}"
     calls = [
-        f"{name} {between(report.calls_bounds[name], _count)} (at most {most_calls})"
+        f"{name} {between(report.calls_bounds[name], count)} (at most {most_calls})"
         for name, most_calls in report.most_calls.items()
     ]
     yield f"  calls     {', '.join(calls)}"
@@ -231,10 +222,6 @@ _BOUNDS = " (bounds: waits are random)"
 def _is_bounds(bounds: tuple[float, float]) -> bool:
     low, high = bounds
     return low != high and high - low > 1e-9
-
-
-def _count(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _column(word: str, lines: Iterable[str]) -> Iterator[str]:

@@ -1,0 +1,150 @@
+"""``failwell diff``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from failwell.cli.odds import Given, Odds, given_in_words, given_odds, with_odds
+from failwell.cli.options import explored_target, exploring
+from failwell.cli.refusal import Refused
+from failwell.cli.words import between, count, finite, latency, share
+
+if TYPE_CHECKING:
+    from failwell.flow.diff import Bounds, Diff, Figure, Side
+
+__all__ = ["compared", "diff_"]
+
+_FEW = 5
+
+
+@click.command("diff")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@with_odds
+@click.option("--check", is_flag=True, help="Exit with status 1 if they behave differently.")
+@click.option("--json", "as_json", is_flag=True, help="For tools; null stands for what never ends.")
+@exploring
+def diff_(
+    a: str,
+    b: str,
+    fail: Given,
+    hang: Given,
+    check: bool,
+    as_json: bool,
+    operation: str | None,
+    outcomes: tuple[str, ...] | None,
+    limit: int,
+) -> None:
+    """Compare the targets A and B, as Markdown for a pull request: figures, findings, and paths of one only."""
+    from failwell.cli.targets import working
+    from failwell.flow.diff import diff
+
+    fails, hangs = given_odds(fail, hang)
+    first, second = (explored_target(one, operation, outcomes or ("ok", "fail", "hang"), limit) for one in (a, b))
+    with working(f"comparing {len(first):,} paths with {len(second):,}"):
+        try:
+            found = diff(first, second, fails, hangs)
+        except ValueError as error:  # odds of an operation that is not there
+            raise Refused(f"{error}: give --fail and --hang for others") from None
+    if as_json:
+        import json
+
+        called = dict.fromkeys([*found.a.report.calls, *found.b.report.calls])
+        head = {"targets": [a, b], "odds": {"fail": fails.as_data(called), "hang": hangs.as_data(called)}}
+        click.echo(json.dumps(finite({**head, **found.as_dict()}), indent=2, allow_nan=False))
+    else:
+        for line in compared(found, (a, b), fails, hangs):
+            click.echo(line)
+    if check and not found.same:
+        click.get_current_context().exit(1)
+
+
+def compared(found: Diff, names: Sequence[str], fails: Odds, hangs: Odds) -> Iterator[str]:
+    """A difference as Markdown, line by line.
+
+    Args:
+        found: The difference.
+        names: What the two targets are called.
+        fails: The odds that operations fail.
+        hangs: The odds that they hang.
+    """
+    sides = (found.a, found.b)
+    yield f"## {_code(names[0])} and {_code(names[1])}"
+    yield ""
+    if found.same:
+        number = len(found.a.exploration)
+        yield f"They behave the same: {_counted(number, 'path')}, told and timed in the same way."
+    else:
+        yield f"They behave differently. {given_in_words(fails, hangs)}"
+    yield ""
+    yield f"| | {_code(names[0])} | {_code(names[1])} |"
+    yield "|---|---|---|"
+    yield _row("layers", [" >> ".join(map(repr, side.exploration.layers)) for side in sides], code=True)
+    yield _row("paths", [f"{len(side.exploration):,}" for side in sides])
+    for figure in found.figures:
+        if figure.differs or not figure.name.startswith("most"):
+            yield _figure(figure)
+    yield _row("raised", [", ".join(side.report.raised) or "nothing" for side in sides])
+    yield _row("never reached", [", ".join(side.report.never_reached) or "nothing" for side in sides])
+    yield ""
+    yield "**Bold** is what differs." + _BOUNDS * any(map(_is_random, found.figures))
+    for side, name in zip(sides, names, strict=True):
+        yield from _findings(side, name)
+    for side, name in zip(sides, names, strict=True):
+        yield from _paths(side, name)
+
+
+_BOUNDS = " The truth is between two figures where two are given: these are bounds, because waits are random."
+
+
+def _is_random(figure: Figure) -> bool:
+    return any(bounds is not None and bounds[0] != bounds[1] for bounds in (figure.a, figure.b))
+
+
+def _figure(figure: Figure) -> str:
+    written = {"share": share, "seconds": latency, "count": count}[figure.unit]
+
+    def shown(bounds: Bounds | None) -> str:
+        return "never" if bounds is None else between(bounds, written)
+
+    return _row(figure.name, [shown(figure.a), shown(figure.b)], bold=figure.differs)
+
+
+def _row(name: str, cells: Sequence[str], *, code: bool = False, bold: bool | None = None) -> str:
+    shown = [_code(cell) if code else cell for cell in cells]
+    if bold or (bold is None and cells[0] != cells[1]):
+        shown[1] = f"**{shown[1]}**"
+    return f"| {name} | {' | '.join(shown)} |"
+
+
+def _code(text: str) -> str:
+    """Text as it is; a bar would end the cell of a table."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text.replace('|', chr(92) + '|')}{fence}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _findings(side: Side, name: str) -> Iterator[str]:
+    if side.findings:
+        yield ""
+        yield f"### {_counted(len(side.findings), 'finding')} only in {_code(name)}"
+        yield ""
+    for finding in side.findings:
+        yield f"- {finding.severity}: {finding.rule}: {finding.message} {finding.advice}"
+
+
+def _paths(side: Side, name: str) -> Iterator[str]:
+    if side.paths:
+        shown = side.paths[:_FEW]
+        which = ", the likeliest" if len(shown) < len(side.paths) else ""
+        yield ""
+        yield f"### {_counted(len(side.paths), 'path')} only in {_code(name)}{which}"
+        yield ""
+        for p, path in shown:
+            yield f"- {share(p)}: {path}"
