@@ -78,8 +78,9 @@ def _is_stale(layer: Key) -> Any:
 
 
 def _is_troubled(path: Path) -> bool:
-    """Whether an operation fails on a path."""
-    return any(choice.kind == "operation" and choice.option not in ("ok", "hang") for choice in path.choices)
+    """Whether an operation fails on a path and the caller gets to feel it."""
+    failed = any(choice.kind == "operation" and choice.option not in ("ok", "hang") for choice in path.choices)
+    return failed and (path.degraded or path.error is not None)
 
 
 def _cut_from_outside(evidence: Evidence, layer: Key) -> Key | None:
@@ -198,12 +199,11 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> tuple[str,
     answers = evidence.always_answers(place)
     if answers is not None:
         one = evidence.exploration.layers[answers]
+        why = f"`{code(one)}` inside of it always answers"
         remedy = evidence.moved(layer, answers)
-        return (
-            f"`{code(one)}` inside of it always answers",
-            f"Put it inside of that: {order(remedy)}.",
-            remedy,
-        )
+        if evidence.never_fails(evidence.exploration.layers[place]):  # inside, it would only take the other one's work
+            return why, "Leave one of them out.", evidence.without(layer)
+        return why, f"Put it inside of that: {order(remedy)}.", remedy
     raised = sorted(evidence.raised_inside(place) or ())
     told = " and ".join(raised) or "nothing"
     handled = evidence.told_value(layer, parameter)

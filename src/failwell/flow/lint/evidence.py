@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence", "Placed", "chosen", "code", "less", "order", "roomy", "span", "with_attribute"]
 
-_MOST_PATHS = 20_000
+_MOST_PATHS = 5_000
 """Of an exploration that only confirms a suspicion; where there are more, nothing is said."""
 
 
@@ -54,6 +54,7 @@ class Evidence:
         self.exploration = exploration
         self.facts = Facts(exploration.paths, exploration.not_idempotent)
         self.layers: dict[Key, Placed] = {}
+        self._known: dict[tuple[tuple[int, ...], tuple[type[Exception], ...]], Exploration | None] = {}
         self._place(exploration.layers, exploration.name, (), top=True)
 
     def _place(self, chain: Sequence[Pattern], operation: str, outer: tuple[Key, ...], *, top: bool = False) -> None:
@@ -233,19 +234,19 @@ class Evidence:
 
         Args:
             layer: What to move.
-            to: Its new number, outermost is 0.
+            to: Its new number, outermost is 0; an operation such as a saga stays innermost.
         """
         place = self.place(layer)
         if place is None:
             return ()
         layers = list(self.exploration.layers)
+        to = min(to, len(layers) - 1 - isinstance(layers[-1], Operation))
         one = layers.pop(place)
         layers.insert(to, one)
         return tuple(layers)
 
     # -- what would happen if --
 
-    @functools.cache  # noqa: B019 - lives as long as one lint
     def alone(self, layer: Key) -> Facts | None:
         """What a layer does when nothing else is around its operation; None where that cannot be known.
 
@@ -268,7 +269,6 @@ class Evidence:
         found = self._explored((placed.pattern,))
         return {type(event) for event in found.paths[0].events} if found is not None else set()
 
-    @functools.cache  # noqa: B019
     def if_it_suits(self, layer: Key, names: tuple[str, ...] = ("on",)) -> Facts | None:
         """What the whole stack does when operations fail in a way that a layer handles; None if none is known.
 
@@ -317,23 +317,39 @@ class Evidence:
         """
         for inner in range(len(self.exploration.layers) - 1, place, -1):
             found = self._explored(self.exploration.layers[inner:])
-            if found is not None and all(path.error is None for path in found.paths):
+            if found is None:  # with more layers around it there are only more paths
+                return None
+            if all(path.error is None for path in found.paths):
                 return inner
         return None
 
+    def never_fails(self, layer: Pattern) -> bool:
+        """Whether a layer answers whatever its operation does.
+
+        Args:
+            layer: The layer.
+        """
+        found = self._explored((layer,))
+        return found is not None and all(path.error is None for path in found.paths)
+
     def _explored(self, layers: Sequence[Pattern], failures: tuple[type[Exception], ...] = ()) -> Exploration | None:
         """Some layers, explored; None for more paths than is worth it."""
-        ways: tuple[str | type[Exception], ...] = ("ok", *(failures or ("fail",)), "hang")
-        *policies, last = layers
-        target: Callable[..., Any] = (
-            cast("Any", last) if isinstance(last, Operation) else Stack(*cast("Sequence[Policy]", layers))
-        )
-        if isinstance(last, Operation) and policies:
-            target = Stack(*cast("Sequence[Policy]", policies))(target)
-        try:
-            return explore(target, self.exploration.name, outcomes=ways, limit=_MOST_PATHS)
-        except (RecoveryError, TypeError, ValueError):
-            return None
+        key = tuple(map(id, layers)), failures
+        if key not in self._known:
+            ways: tuple[str | type[Exception], ...] = ("ok", *(failures or ("fail",)), "hang")
+            try:
+                self._known[key] = explore(_target(layers), self.exploration.name, outcomes=ways, limit=_MOST_PATHS)
+            except (RecoveryError, TypeError, ValueError):
+                self._known[key] = None
+        return self._known[key]
+
+
+def _target(layers: Sequence[Pattern]) -> Any:
+    """Something to explore that is made of some layers."""
+    *around, last = layers
+    if not isinstance(last, Operation):
+        return Stack(*cast("Sequence[Policy]", layers))
+    return Stack(*cast("Sequence[Policy]", around))(cast("Any", last)) if around else last
 
 
 def _parameters(pattern: Pattern) -> dict[str, Any]:
@@ -436,7 +452,7 @@ def code(value: Any) -> str:
     said: list[str] = []
     skipped = False
     for name, parameter in inspect.signature(type(value)).parameters.items():
-        given = values.get(name, parameter.default)
+        given: Any = values.get(name, parameter.default)
         if parameter.kind is parameter.VAR_POSITIONAL:
             said += map(code, given)
         elif given == parameter.default or (parameter.default is None and given == _DEFAULT_BACKOFF):

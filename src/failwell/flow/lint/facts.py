@@ -40,6 +40,7 @@ __all__ = [
     "LeftDone",
     "Made",
     "NeverEnds",
+    "NeverLet",
     "OutOfTime",
     "RefusedLater",
     "Repeated",
@@ -162,9 +163,15 @@ class LeftDone(NamedTuple):
 
 
 class NeverEnds(NamedTuple):
-    """An operation hung, and nothing ended that."""
+    """An operation hung, and nothing ended that; without a name it was something else that hung."""
 
     operation: str
+
+
+class NeverLet(NamedTuple):
+    """A layer had the call wait for its turn, which never came, and nothing ended that."""
+
+    layer: Key
 
 
 Fact: TypeAlias = (
@@ -184,6 +191,7 @@ Fact: TypeAlias = (
     | RefusedLater
     | LeftDone
     | NeverEnds
+    | NeverLet
 )
 F = TypeVar("F")
 
@@ -304,8 +312,11 @@ class _Moment(NamedTuple):
         if path.ends:
             for layer, run in self.runs.items():
                 yield from _left_done(layer, run)
-        elif self.tried is not None:
-            yield NeverEnds(self.tried.subject)
+        elif self.queued is not None:
+            yield NeverLet((self.queued.layer, self.queued.operation))
+        else:
+            hung = self.tried is not None and self.tried.option == "hang"
+            yield NeverEnds(self.tried.subject if hung and self.tried is not None else "")
 
 
 def _left_done(layer: Key, run: _Run) -> Iterator[LeftDone]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from failwell.events import TimedOut
 from failwell.flow.lint.evidence import Evidence, chosen, less, order, span
-from failwell.flow.lint.facts import CutQueue, EndedHang, Happened, Key, NeverEnds
+from failwell.flow.lint.facts import CutQueue, EndedHang, Happened, Key, NeverEnds, NeverLet
 from failwell.flow.lint.finding import Found
 from failwell.policy import Pattern
 
@@ -102,15 +102,20 @@ def bulkhead_queue_outlasts_timeout(evidence: Evidence) -> Iterator[Found]:
 
 def hang_never_ended(evidence: Evidence) -> Iterator[Found]:
     """An operation can hang, and nothing ends that. Said once, of all operations together."""
-    hanging = list(evidence.facts.all(NeverEnds))
-    if not hanging:
-        return
-    hanging.sort(key=lambda one: len(one[1].path.trace))
-    names = [fact.operation for fact, _ in hanging]
-    seen = hanging[0][1]
-    told = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-    if names == [evidence.exploration.name] and evidence.exploration.layers:
-        where = order(evidence.exploration.layers, "Timeout(...)", *names)
-    else:
+    hanging = sorted(evidence.facts.all(NeverEnds), key=lambda one: len(one[1].path.trace))
+    if hanging:
+        names = [fact.operation or "something" for fact, _ in hanging]
+        told = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
         where = f"`Timeout(...)` around {told}"
-    yield Found(seen.path, f"If {told} hangs, the call never ends.", f"Limit its time: {where}.")
+        if names == [evidence.exploration.name] and evidence.exploration.layers:
+            where = order(evidence.exploration.layers, "Timeout(...)", *names)
+        seen = hanging[0][1]
+        yield Found(seen.path, f"If {told} hangs, the call never ends.", f"Limit its time: {where}.")
+    for fact, seen in evidence.facts.all(NeverLet):
+        parameter = "queue_timeout" if "queue_timeout" in evidence.parameters(fact.layer) else "a limit"
+        yield Found(
+            seen.path,
+            f"If nobody leaves {evidence.name(fact.layer)}, a call in its queue waits for ever.",
+            f"Give its queue {parameter}.",
+            (fact.layer[0],),
+        )

@@ -1,0 +1,946 @@
+"""The lint finds what is wrong, shows it on a path, and says nothing where nothing is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from failwell import (
+    Bulkhead,
+    Cache,
+    CircuitBreaker,
+    Fallback,
+    Policy,
+    RateLimiter,
+    Retry,
+    Saga,
+    Stack,
+    Step,
+    Timeout,
+    explore,
+    not_idempotent,
+)
+from failwell.backoff import Exponential, Fixed, Linear
+from failwell.catalog import CARDS
+from failwell.errors import RateLimitedError, TimeoutExceeded, TooManyPaths
+from failwell.events import (
+    Attempt,
+    CacheMiss,
+    CacheStored,
+    CircuitOpened,
+    FellBack,
+    GaveUp,
+    Queued,
+    Rejected,
+    StaleServed,
+    TimedOut,
+    Waiting,
+)
+from failwell.flow import Exploration, Path
+from failwell.flow.lint import RULES, Finding
+from failwell.flow.lint.evidence import code, less, roomy, span
+from failwell.flow.lint.facts import Attempted, Facts, Happened, NeverEnds, Seen
+from failwell.policy import Operation, Pattern
+from failwell.runtime import LATE
+from failwell.site.fragments._subjects import subject
+from failwell.site.fragments.lint import CASES, explored, found, load, mirror
+from tests.flow.stacks import explored as explored_text
+from tests.flow.stacks import stacks as texts
+
+ROOT = File(__file__).resolve().parents[2]
+PAGE = "docs/explorer/lint.md"
+
+
+def rules(target: Any, **options: Any) -> list[str]:
+    """The rules that find something in a target."""
+    return [finding.rule for finding in explore(target, "load", **options).lint()]
+
+
+def warnings(target: Any, **options: Any) -> list[str]:
+    """The same without notes."""
+    return [f.rule for f in explore(target, "load", **options).lint() if f.severity == "warning"]
+
+
+def one(rule: str, target: Any) -> Finding:
+    """The only finding of a rule."""
+    [finding] = found(rule, target)
+    return finding
+
+
+def stacked(layers: tuple[Pattern, ...]) -> Any:
+    """Something to explore that has these layers."""
+    *around, last = layers
+    if not isinstance(last, Operation):
+        return Stack(*layers)  # type: ignore[arg-type]
+    return Stack(*around)(last) if around else last  # type: ignore[arg-type]
+
+
+def archive(key: str) -> str:
+    raise NotImplementedError
+
+
+# --- every rule ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+class TestEveryRule:
+    def test_finds_fault_with_its_example(self, rule: str) -> None:
+        exploration = explored(CASES[rule].wrong())
+        findings = [finding for finding in exploration.lint() if finding.rule == rule]
+        assert len(findings) == 1
+        assert any(findings[0].path is path for path in exploration.paths)
+
+    def test_finds_no_fault_with_the_example_near_it(self, rule: str) -> None:
+        assert found(rule, CASES[rule].right()) == []
+
+    def test_says_what_is_wrong_in_one_sentence_that_names_layers_and_what_to_do(self, rule: str) -> None:
+        exploration = explored(CASES[rule].wrong())
+        finding = one(rule, CASES[rule].wrong())
+        for text in (finding.message, finding.advice):
+            assert re.fullmatch(r"[A-Z`].*\.", text), text
+            assert "\n" not in text
+        names = [type(layer).__name__ for layer in exploration.layers]
+        assert all(re.sub(r" \d+$", "", name) in names for name in finding.layers)
+        if rule != "hang-never-ended":  # what is missing there has no name yet
+            assert finding.layers
+            assert any(name in finding.message for name in finding.layers)
+
+    def test_advice_when_applied_makes_the_finding_go_away(self, rule: str) -> None:
+        finding = one(rule, CASES[rule].wrong())
+        if rule == "hang-never-ended":  # the lint cannot make the layer that is missing
+            assert finding.remedy == ()
+            assert "`Retry() >> Timeout(...) >> load`" in finding.advice
+            assert found(rule, Retry(3) >> Timeout(1)) == []
+            return
+        assert finding.remedy
+        assert found(rule, stacked(finding.remedy)) == []
+
+    def test_is_explained_on_the_page(self, rule: str) -> None:
+        finding = one(rule, CASES[rule].wrong())
+        page, anchor = finding.page.split("#")
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert f"\n## {anchor}\n" in text
+        assert f"<!-- generated: lint {anchor} -->" in text
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "retry-not-idempotent",
+        "saga-step-cannot-be-undone",
+        "retry-cannot-finish",
+        "timeouts-nested-wrong",
+        "breaker-open-retried",
+        "limiter-inside-retry",
+        "bulkhead-queue-outlasts-timeout",
+        "cache-stores-degraded",
+        "fallback-calls-what-failed",
+        "hang-never-ended",
+    ],
+)
+def test_what_one_path_shows_is_shown_by_the_shortest(rule: str) -> None:
+    exploration = explored(CASES[rule].wrong())
+    finding = one(rule, CASES[rule].wrong())
+    shorter = [path for path in exploration.paths if len(path.trace) < len(finding.path.trace)]
+    without = Exploration(shorter, exploration.name, exploration.layers, exploration.not_idempotent)
+    assert rule not in [other.rule for other in (without.lint() if shorter else [])]
+
+
+def test_there_is_an_example_of_each_rule_and_no_other() -> None:
+    assert list(CASES) == list(RULES)
+    assert len(RULES) >= 10
+
+
+def test_notes_come_last() -> None:
+    findings = explore(Retry(3) >> Fallback(Fallback.value("none")), "load").lint()
+    assert [(finding.rule, finding.severity) for finding in findings] == [
+        ("layer-never-acts", "warning"),
+        ("hang-never-ended", "note"),
+    ]
+
+
+# --- what is good --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", CARDS)
+def test_nothing_is_wrong_with_the_examples_of_the_catalog(slug: str) -> None:
+    card = CARDS[slug]
+    for policy in (card.make(), *card.make_alternatives()):
+        exploration = explore(policy, card.operation, limit=100_000)
+        assert [finding for finding in exploration.lint() if finding.severity == "warning"] == []
+
+
+@pytest.mark.parametrize("slug", ["in-order", "llm-in-order", "home"])
+def test_the_stacks_that_the_composition_page_recommends_have_no_finding_at_all(slug: str) -> None:
+    known = subject(slug)
+    assert explore(known.policy, known.operation).lint() == []
+
+
+def test_the_stack_whose_retry_never_acts_is_found() -> None:
+    known = subject("as-drawn")
+    [finding] = explore(known.policy, known.operation).lint()
+    assert finding.rule == "layer-never-acts"
+    assert finding.layers == ("Retry",)
+    assert [type(layer).__name__ for layer in finding.remedy] == ["Timeout", "Fallback", "Retry", "Cache"]
+
+
+# --- retries -------------------------------------------------------------------------------------
+
+
+class TestRetryCannotFinish:
+    rule = "retry-cannot-finish"
+
+    def test_is_quiet_where_only_a_hang_takes_the_time(self) -> None:
+        assert found(self.rule, Timeout(5) >> Retry(3, Fixed(1))) == []
+        assert found(self.rule, Timeout(10) >> Retry(3, Fixed(1)) >> Timeout(9)) == []
+
+    def test_is_quiet_where_a_shorter_wait_may_make_it(self) -> None:
+        assert found(self.rule, Timeout(10) >> Retry(5, Exponential(1, jitter="full"))) == []
+
+    def test_finds_jittered_waits_that_cannot_make_it_however_short(self) -> None:
+        finding = one(self.rule, Timeout(3) >> Retry(5, Exponential(2, jitter="equal")))
+        assert finding.message == (
+            "Retry never makes attempt 5: the waits before it take 30 s, and the limit of Timeout is 3 s."
+        )
+
+    def test_asks_for_the_time_of_every_attempt(self) -> None:
+        finding = one(self.rule, Timeout(3) >> Retry(4, Fixed(1.5)) >> Timeout(0.75))
+        assert "Give it at least 7.5 s, so that each attempt has its 0.75 s: `Timeout(7.5)`" in finding.advice
+        assert "or stop after 2: `Retry(2, backoff=Fixed(1.5))`" in finding.advice
+
+    def test_knows_the_limit_of_the_retry_itself(self) -> None:
+        finding = one(self.rule, Retry(4, Fixed(3), max_elapsed=4) >> Timeout(1))
+        assert "its max_elapsed is 4 s" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_widens_every_limit_that_is_too_narrow(self) -> None:
+        target = Timeout(9) >> Timeout(8) >> Retry(4, Fixed(3), max_elapsed=5)
+        finding = one(self.rule, target)
+        assert found(self.rule, stacked(finding.remedy)) == []
+        assert [layer.describe().get("seconds") for layer in finding.remedy[:2]] == [9.9, 9.9]
+
+    def test_sees_the_retries_of_steps(self) -> None:
+        async def pay(state: Any) -> None:
+            raise NotImplementedError
+
+        saga = Saga([Step(pay, mirror, retry=Retry(4, Fixed(3)))], timeout=5)
+        finding = one(self.rule, saga)
+        assert "Retry of pay never makes attempt 4" in finding.message
+        assert "the limit of Saga is 5 s" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_sees_the_retries_of_alternatives(self) -> None:
+        def fallback(seconds: float) -> Any:
+            return Timeout(seconds) >> Fallback(Retry(3, Fixed(2))(mirror)) >> Timeout(1)
+
+        finding = one(self.rule, fallback(3))
+        assert "Retry of mirror never makes attempt 3" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+        assert found(self.rule, fallback(5)) == []
+
+    def test_is_quiet_where_something_else_keeps_attempts_from_being_made(self) -> None:
+        assert found(self.rule, Timeout(5) >> Retry(5, Fixed(0.1)) >> CircuitBreaker(2)) == []
+
+
+def test_many_calls_of_one_retry_are_no_amplification() -> None:
+    assert "retry-amplification" not in rules(Retry(20, Fixed(1)) >> Timeout(1), outcomes=("ok", "fail"))
+
+
+def test_few_calls_of_two_retries_are_no_amplification() -> None:
+    assert "retry-amplification" not in rules(Retry(5, Fixed(1)) >> Retry(2, Fixed(1)) >> Timeout(1))
+
+
+def test_a_retry_around_a_saga_with_retries_is_amplification() -> None:
+    saga = Saga([Step(load, mirror, retry=Retry(4, Fixed(1)))])
+    finding = one("retry-amplification", Retry(3, Fixed(1), on=Exception)(saga))
+    assert finding.message.startswith("One call can become 12 calls of load")
+    assert found("retry-amplification", stacked(finding.remedy)) == []
+
+
+def test_a_retry_beside_an_operation_does_not_multiply_it() -> None:
+    alternative = Retry(8, Fixed(1))(mirror)
+    target = Fallback(alternative) >> Retry(12, Fixed(1))
+    assert "retry-amplification" not in rules(target, outcomes=("ok", "fail"), limit=100_000)
+
+
+class TestRetryNotIdempotent:
+    rule = "retry-not-idempotent"
+
+    def test_needs_the_mark(self) -> None:
+        assert found(self.rule, Retry(3)(load)) == []
+
+    def test_says_nothing_of_calls_that_are_made_once(self) -> None:
+        assert found(self.rule, (Timeout(5) >> Fallback(mirror))(marked("pay"))) == []
+
+    def test_is_also_about_alternatives_and_steps(self) -> None:
+        pay = marked("pay")
+        assert "Retry of pay calls pay again" in one(self.rule, Fallback(Retry(2)(pay)) >> Timeout(1)).message
+        assert "Retry of pay calls pay again" in one(self.rule, Saga([Step(pay, mirror, retry=Retry(2))])).message
+
+    def test_is_about_a_retry_around_the_whole_as_well(self) -> None:
+        finding = one(self.rule, Retry(2, on=Exception)(Saga([Step(marked("pay"), mirror)])))
+        assert finding.layers == ("Retry",)
+
+    def test_is_about_a_fallback_that_calls_the_same_again(self) -> None:
+        pay = marked("pay")
+        finding = one(self.rule, Fallback(pay)(pay))
+        assert finding.message.startswith("Fallback calls pay again after it failed or hung")
+
+    def test_sees_what_code_does_by_hand(self) -> None:
+        async def twice(pay: Callable[[], Any]) -> None:
+            try:
+                await pay()
+            except ConnectionError:
+                await pay()
+
+        assert rules(twice) == ["hang-never-ended"]
+        known = explore(twice)
+        again = Exploration(known.paths, known.name, known.layers, {"pay"})
+        assert [finding.rule for finding in again.lint()] == ["retry-not-idempotent", "hang-never-ended"]
+
+
+def marked(name: str) -> Any:
+    async def function(*args: Any) -> None:
+        raise AssertionError(f"{name} was executed")
+
+    function.__name__ = function.__qualname__ = name
+    return not_idempotent(function)
+
+
+class TestBackoffCap:
+    rule = "backoff-cap-never-reached"
+
+    def test_is_quiet_about_a_cap_that_nobody_asked_for(self) -> None:
+        assert found(self.rule, Retry(3, Exponential(1))) == []
+        assert found(self.rule, Retry(3, Fixed(1))) == []
+
+    def test_is_quiet_about_a_cap_that_is_reached(self) -> None:
+        assert found(self.rule, Retry(5, Exponential(1, max=8))) == []
+        assert found(self.rule, Retry(5, Exponential(1, max=5))) == []
+
+    def test_says_how_many_attempts_would_reach_it(self) -> None:
+        finding = one(self.rule, Retry(3, Linear(1, max=4)))
+        assert finding.message == "The waits of Retry never come to their cap of 4 s: the longest of its 2 is 2 s."
+        assert "or make 5 attempts: `Retry(5, backoff=Linear(step=1, max=4))`" in finding.advice
+        assert found(self.rule, Retry(5, Linear(1, max=4))) == []
+
+    def test_is_quiet_where_the_last_attempt_is_never_made(self) -> None:
+        assert found(self.rule, Timeout(2) >> Retry(5, Exponential(1, max=30))) == []
+
+
+# --- timeouts ------------------------------------------------------------------------------------
+
+
+class TestTimeoutsNestedWrong:
+    rule = "timeouts-nested-wrong"
+
+    @pytest.mark.parametrize("inner", [5, 6, 500])
+    def test_finds_an_inner_limit_that_is_not_shorter(self, inner: float) -> None:
+        finding = one(self.rule, Timeout(5) >> Timeout(inner))
+        assert finding.layers == ("Timeout", "Timeout 2")
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_is_quiet_about_a_shorter_one(self) -> None:
+        assert found(self.rule, Timeout(5) >> Timeout(4.9)) == []
+        assert found(self.rule, Timeout(5) >> Retry(3, Fixed(1)) >> Timeout(4)) == []
+
+    def test_computes_a_limit_with_which_all_attempts_fit(self) -> None:
+        finding = one(self.rule, Timeout(12) >> Retry(3, Fixed(1.5)) >> Timeout(20))
+        assert finding.advice == "Give the inner one less, so that 3 attempts fit into 12 s: `Timeout(3)`."
+
+    def test_is_quiet_where_no_hang_is_looked_at(self) -> None:
+        assert self.rule not in rules(Timeout(5) >> Timeout(10), outcomes=("ok", "fail"))
+
+    def test_looks_into_alternatives(self) -> None:
+        finding = one(self.rule, Timeout(5) >> Fallback(Timeout(8)(mirror)) >> Timeout(1))
+        assert finding.message == (
+            "Timeout of mirror (8 s) can never fire: Timeout around it ends everything after 5 s."
+        )
+        assert finding.remedy == ()
+        assert any(choice.subject == "mirror" for choice in finding.path.choices)
+
+    def test_finds_a_saga_that_has_no_time_of_its_own(self) -> None:
+        async def act(state: Any) -> None:
+            raise NotImplementedError
+
+        finding = one(self.rule, (Timeout(5))(Saga([Step(act)], timeout=20)))
+        assert "Saga (20 s) can never fire" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+
+def test_a_generous_limit_around_everything_is_no_fault() -> None:
+    assert rules(Timeout(300) >> Retry(3, Fixed(1)) >> Timeout(5)) == []
+
+
+class TestQueueOutlastsTimeout:
+    rule = "bulkhead-queue-outlasts-timeout"
+
+    def test_finds_a_queue_without_a_limit(self) -> None:
+        finding = one(self.rule, Timeout(5) >> Bulkhead(1, max_queue=1))
+        assert "for as long as it takes" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_finds_a_limiter_that_has_calls_wait_too_long(self) -> None:
+        finding = one(self.rule, Timeout(1) >> RateLimiter(1, per=10, max_wait=20))
+        assert "`RateLimiter(1, per=10, max_wait=0.5)`" in finding.advice
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_is_quiet_where_nothing_limits_the_time_or_nothing_waits(self) -> None:
+        assert found(self.rule, Bulkhead(1, max_queue=1) >> Timeout(5)) == []
+        assert found(self.rule, Timeout(5) >> Bulkhead(1)) == []
+
+    def test_is_quiet_where_attempts_before_took_the_time(self) -> None:
+        target = Timeout(10) >> Retry(3, Fixed(1), on=Exception) >> Bulkhead(1, max_queue=1, queue_timeout=4)
+        assert found(self.rule, target >> Timeout(3)) == []
+
+
+def test_hangs_are_told_once_however_many_there_are() -> None:
+    finding = one("hang-never-ended", Fallback(mirror, archive))
+    assert finding.message == "If load, mirror or archive hangs, the call never ends."
+    assert finding.advice == "Limit its time: `Timeout(...)` around load, mirror or archive."
+    assert str(finding.path) == "load hangs -> never ends"
+
+
+def test_a_queue_that_nobody_leaves_is_told_as_well() -> None:
+    finding = one("hang-never-ended", Bulkhead(1, max_queue=1) >> Timeout(5))
+    assert finding.message == "If nobody leaves Bulkhead, a call in its queue waits for ever."
+    assert found("hang-never-ended", Bulkhead(1, max_queue=1, queue_timeout=3) >> Timeout(5)) == []
+
+
+def test_a_policy_that_waits_for_ever_by_itself_is_told() -> None:
+    class Stuck(Policy):
+        async def run(self, call: Any, rt: Any) -> Any:
+            await call()
+            await rt.sleep(float("inf"))
+
+    finding = one("hang-never-ended", Stuck() >> Timeout(5))
+    assert finding.message == "If something hangs, the call never ends."
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+class TestBreakers:
+    def test_a_breaker_outside_of_two_retries_moves_inside_of_both(self) -> None:
+        target = CircuitBreaker() >> Retry(2, Fixed(1)) >> Retry(2, Fixed(1)) >> Timeout(1)
+        finding = one("breaker-outside-retry", target)
+        assert [type(layer).__name__ for layer in finding.remedy] == ["Retry", "Retry", "CircuitBreaker", "Timeout"]
+        assert found("breaker-outside-retry", stacked(finding.remedy)) == []
+
+    def test_a_retry_that_never_tries_again_hides_no_failure(self) -> None:
+        assert found("breaker-outside-retry", CircuitBreaker() >> Retry(1) >> Timeout(1)) == []
+
+    def test_a_retry_that_waits_as_long_as_it_is_asked_to_is_no_fault(self) -> None:
+        target = Retry(3, Fixed(1), on=Exception) >> CircuitBreaker(recovery_timeout=5) >> Timeout(1)
+        assert found("breaker-open-retried", target) == []
+
+    def test_a_retry_that_does_not_wait_long_enough_is_found(self) -> None:
+        target = Retry(3, Fixed(1), on=Exception, max_elapsed=3) >> CircuitBreaker(recovery_timeout=5) >> Timeout(1)
+        finding = one("breaker-open-retried", target)
+        assert "tries again after 3 s" in finding.message
+        assert "refuses every call for 5 s" in finding.message
+        assert found("breaker-open-retried", stacked(finding.remedy)) == []
+
+    def test_a_breaker_is_taken_for_no_limiter(self) -> None:
+        target = Retry(3, Fixed(0), on=Exception, respect_retry_after=False) >> CircuitBreaker(2) >> Timeout(1)
+        assert warnings(target) == ["breaker-open-retried"]
+
+
+class TestLimiters:
+    rule = "limiter-inside-retry"
+
+    def test_permits_that_last_for_all_attempts_are_no_fault(self) -> None:
+        assert found(self.rule, Retry(3, Fixed(0.1)) >> RateLimiter(10) >> Timeout(1)) == []
+
+    def test_refused_attempts_that_are_tried_again_at_once_are_found(self) -> None:
+        target = Retry(3, Fixed(0), on=Exception, respect_retry_after=False) >> RateLimiter(10) >> Timeout(1)
+        finding = one(self.rule, target)
+        assert finding.message.endswith("what it refuses for 1 s is tried again at once.")
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_a_full_bulkhead_is_taken_for_no_limiter(self) -> None:
+        target = Retry(3, Fixed(0), on=Exception) >> Bulkhead(1) >> Timeout(1)
+        assert found(self.rule, target) == []
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+class TestStaleNeverServed:
+    rule = "stale-never-served"
+
+    def test_finds_a_limit_of_time_that_keeps_hangs_from_a_cache_that_is_for_them(self) -> None:
+        target = Timeout(5) >> Cache(60, stale_if_error=600, stale_on=TimeoutError)
+        finding = one(self.rule, target)
+        assert finding.layers == ("Cache", "Timeout")
+        assert found(self.rule, stacked(finding.remedy)) == []
+        [other] = [path for path in explore(stacked(finding.remedy)).paths if StaleServed in map(type, path.events)]
+        assert any(choice.option == "hang" for choice in other.choices)
+
+    def test_finds_a_filter_that_nothing_passes(self) -> None:
+        saga = Saga([Step(load, mirror)])
+        finding = one(self.rule, Cache(60, key=str, stale_if_error=60, stale_on=ConnectionError)(saga))
+        assert "out of what is inside comes SagaError, and it handles stale_on=ConnectionError" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    @pytest.mark.parametrize("kind", [ConnectionError, ValueError, (KeyError, LookupError), TimeoutExceeded])
+    def test_is_quiet_about_a_filter_for_what_an_operation_may_raise(self, kind: Any) -> None:
+        assert found(self.rule, Cache(60, stale_if_error=60, stale_on=kind) >> Timeout(5)) == []
+
+    def test_is_quiet_about_a_cache_that_keeps_nothing_for_later(self) -> None:
+        assert found(self.rule, Cache(60) >> Fallback(Fallback.value(0))) == []
+
+    def test_is_quiet_about_a_predicate_that_looks_for_what_nobody_knows(self) -> None:
+        def of_a_server(error: Exception) -> bool:
+            return error.status == 503  # type: ignore[attr-defined]
+
+        assert found(self.rule, Cache(60, stale_if_error=60, stale_on=of_a_server)) == []
+
+
+class TestFallbackNeverReached:
+    rule = "fallback-never-reached"
+
+    def test_names_each_alternative_behind_one_that_always_answers(self) -> None:
+        finding = one(self.rule, Fallback(mirror, Fallback.value(0), archive, load))
+        assert finding.message == "Fallback never asks archive and load: value 0, which is asked first, always answers."
+        assert [fn.__name__ for fn in finding.remedy[0].describe()["alternatives"]] == [
+            "mirror",
+            "archive",
+            "load",
+            "value 0",
+        ]
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_finds_a_fallback_around_one_that_always_answers(self) -> None:
+        finding = one(self.rule, Fallback(mirror) >> Timeout(9) >> Fallback(Fallback.value(0)) >> Timeout(1))
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_is_quiet_about_a_filter_for_what_an_operation_may_raise(self) -> None:
+        assert found(self.rule, Fallback(mirror, archive, on=KeyError) >> Retry(2, on=ValueError)) == []
+        assert found(self.rule, Fallback(mirror, on=TimeoutError) >> Retry(2, on=ConnectionError)) == []
+
+
+def test_a_fallback_that_only_repeats_is_to_be_left_out() -> None:
+    finding = one("fallback-calls-what-failed", Timeout(5) >> Fallback(load) >> Timeout(1))
+    assert "leave Fallback out" in finding.advice
+    assert found("fallback-calls-what-failed", stacked(finding.remedy)) == []
+
+
+class TestLayerNeverActs:
+    rule = "layer-never-acts"
+
+    def test_finds_a_filter_that_nothing_passes(self) -> None:
+        finding = one(self.rule, Retry(3, on=ConnectionError)(Saga([Step(load, mirror)])))
+        assert finding.message == (
+            "Retry never does anything: out of what is inside comes SagaError, and it handles on=ConnectionError."
+        )
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_is_quiet_about_a_filter_for_what_an_operation_may_raise(self) -> None:
+        assert found(self.rule, Retry(3, on=KeyError) >> CircuitBreaker(on=ValueError) >> Timeout(1)) == []
+
+    def test_is_quiet_about_a_policy_that_reports_nothing(self) -> None:
+        class Silent(Policy):
+            async def run(self, call: Any, rt: Any) -> Any:
+                return await call()
+
+        assert found(self.rule, Silent() >> Fallback(Fallback.value(0))) == []
+
+
+# --- sagas ---------------------------------------------------------------------------------------
+
+
+class TestSagas:
+    rule = "saga-step-cannot-be-undone"
+
+    def test_the_last_step_needs_no_compensation(self) -> None:
+        assert found(self.rule, Saga([Step(load, mirror), Step(archive)])) == []
+
+    def test_each_step_is_told_and_none_is_moved_where_that_does_not_help(self) -> None:
+        saga = Saga([Step(load), Step(mirror), Step(archive)])
+        findings = found(self.rule, saga)
+        assert sorted(finding.message.split()[1] for finding in findings) == ["load", "mirror"]
+        assert all(finding.remedy == () for finding in findings)
+
+    def test_a_saga_that_is_run_again_is_no_fault_by_itself(self) -> None:
+        saga = Saga([Step(load, mirror), Step(archive)])
+        assert found(self.rule, Retry(2, on=Exception)(saga)) == []
+
+    def test_time_that_is_up_between_two_steps_leaves_the_first_one_done(self) -> None:
+        saga = Saga([Step(load, retry=Retry(2, Fixed(5))), Step(mirror, archive)], timeout=3)
+        assert found(self.rule, saga)
+
+
+# --- policies of a user's own --------------------------------------------------------------------
+
+
+class Again(Policy):
+    def __init__(self, max_attempts: int, pause: float = 1.0) -> None:
+        self.max_attempts = max_attempts
+        self.pause = pause
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        for number in range(1, self.max_attempts + 1):
+            rt.emit(Attempt, number)
+            try:
+                return await call()
+            except Exception as error:
+                if number == self.max_attempts:
+                    rt.emit(GaveUp, number, 0.0, error, GaveUp.NO_ATTEMPT_LEFT)
+                    raise
+                rt.emit(Waiting, number, self.pause, (self.pause, self.pause), error)
+                await rt.sleep(self.pause)
+        return None
+
+
+class Limit(Policy):
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        answer = await rt.within(self.seconds, call)
+        if answer is LATE:
+            rt.emit(TimedOut, self.seconds)
+            raise TimeoutExceeded(self.seconds)
+        return answer
+
+
+class Fuse(Policy):
+    def situations(self) -> dict[str, Callable[[], list[bool]]]:
+        return {"whole": lambda: [False], "blown": lambda: [True]}
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        if rt.state[0]:
+            rt.emit(Rejected, "blown", 60.0)
+            raise RuntimeError("blown")
+        try:
+            return await call()
+        except Exception:
+            rt.state[0] = True
+            rt.emit(CircuitOpened, 1, 60.0)
+            raise
+
+
+class Turnstile(Policy):
+    def situations(self) -> dict[str, Callable[[], list[int]]]:
+        return {"open": lambda: [2]}
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        if not rt.state[0]:
+            rt.emit(Rejected, "no permit left", 60.0)
+            raise RateLimitedError("load", 60.0)
+        rt.state[0] -= 1
+        return await call()
+
+
+class Queue(Policy):
+    def __init__(self, max_wait: float) -> None:
+        self.max_wait = max_wait
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        rt.emit(Queued, self.max_wait)
+        await rt.sleep(self.max_wait)
+        return await call()
+
+
+class Memory(Policy):
+    async def run(self, call: Any, rt: Any) -> Any:
+        rt.emit(CacheMiss)
+        answer, degraded = await rt.graded(call)
+        rt.emit(CacheStored, 86400.0, degraded)
+        return answer
+
+
+class Instead(Policy):
+    def __init__(self, *others: Callable[..., Any]) -> None:
+        self.others = others
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        try:
+            return await call()
+        except Exception as error:
+            last = error
+            for order, other in enumerate(self.others, 1):
+                rt.emit(FellBack, other.__name__, order, last)
+                try:
+                    answer = await rt.invoke(other)
+                except Exception as failed:
+                    last = failed
+                else:
+                    rt.degraded()
+                    return answer
+            raise last from None
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong", "right"),
+    [
+        ("retry-cannot-finish", Limit(3) >> Again(5), Limit(6) >> Again(5)),
+        ("retry-amplification", Limit(30) >> Again(4) >> Again(3), Limit(30) >> Again(3) >> Again(2)),
+        ("timeouts-nested-wrong", Limit(3) >> Limit(5), Limit(5) >> Limit(3)),
+        ("breaker-outside-retry", Fuse() >> Again(3) >> Limit(1), Again(3) >> Fuse() >> Limit(1)),
+        ("breaker-open-retried", Again(3, 1) >> Fuse() >> Limit(1), Again(3, 60) >> Fuse() >> Limit(1)),
+        ("limiter-inside-retry", Again(3) >> Turnstile() >> Limit(1), Again(2) >> Turnstile() >> Limit(1)),
+        ("bulkhead-queue-outlasts-timeout", Limit(3) >> Queue(5), Limit(3) >> Queue(1)),
+        ("cache-stores-degraded", Memory() >> Instead(mirror) >> Limit(1), Instead(mirror) >> Memory() >> Limit(1)),
+        (
+            "fallback-never-reached",
+            Instead(mirror) >> Fallback(Fallback.value(0)),
+            Fallback(Fallback.value(0)) >> Instead(mirror),
+        ),
+        ("fallback-never-reached", Instead(Fallback.value(0), mirror), Instead(mirror, Fallback.value(0))),
+        ("fallback-calls-what-failed", Instead(load, mirror) >> Limit(1), Instead(mirror) >> Limit(1)),
+        (
+            "layer-never-acts",
+            Again(3) >> Fallback(Fallback.value(0)) >> Limit(1),
+            Fallback(Fallback.value(0)) >> Again(3) >> Limit(1),
+        ),
+        ("hang-never-ended", Again(3), Again(3) >> Limit(1)),
+    ],
+)
+def test_policies_of_ones_own_are_judged_by_what_they_report(rule: str, wrong: Policy, right: Policy) -> None:
+    finding = one(rule, wrong)
+    assert found(rule, right) == []
+    if finding.remedy:
+        assert found(rule, stacked(finding.remedy)) == []
+
+
+def test_a_policy_that_cannot_describe_itself_is_no_obstacle() -> None:
+    class Opaque(Policy):
+        def __init__(self, secret: int) -> None:
+            self._kept = secret
+
+        async def run(self, call: Any, rt: Any) -> Any:
+            rt.emit(Attempt, 1)
+            return await call()
+
+    assert warnings(Opaque(1) >> Fallback(mirror) >> Limit(1)) == []
+
+
+def test_code_that_never_heard_of_patterns_is_judged_by_its_paths() -> None:
+    async def plain(fetch: Callable[[], Any]) -> Any:
+        return await fetch()
+
+    [finding] = explore(plain).lint()
+    assert finding.rule == "hang-never-ended"
+    assert finding.message == "If fetch hangs, the call never ends."
+
+
+def test_where_a_suspicion_takes_too_long_to_confirm_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Retry(3) >> Fallback(Fallback.value(0)) >> Timeout(1)
+    exploration = explore(target)
+    assert [finding.rule for finding in exploration.lint()] == ["layer-never-acts"]
+
+    def too_many(*args: Any, **options: Any) -> Any:
+        raise TooManyPaths(1, {})
+
+    monkeypatch.setattr("failwell.flow.lint.evidence.explore", too_many)
+    assert exploration.lint() == []
+
+
+# --- any stack -----------------------------------------------------------------------------------
+
+FACTORIES: list[Callable[[], Policy]] = [
+    lambda: Retry(2, Fixed(1)),
+    lambda: Retry(3, Exponential(1, max=9), on=Exception, max_elapsed=4),
+    lambda: Retry(3, Exponential(2, jitter="full"), on=Exception, respect_retry_after=False),
+    lambda: Timeout(2),
+    lambda: Timeout(5),
+    lambda: Timeout(5, default=None),
+    lambda: Fallback(mirror),
+    lambda: Fallback(load, Fallback.value(0), archive),
+    lambda: Fallback(Retry(2, Fixed(3))(mirror), on=TimeoutError),
+    lambda: Cache(60, stale_if_error=60, degraded="store"),
+    lambda: Cache(0, stale_if_error=60, stale_on=TimeoutError),
+    lambda: CircuitBreaker(2, recovery_timeout=3),
+    lambda: RateLimiter(2, per=4),
+    lambda: RateLimiter(1, per=4, max_wait=6),
+    lambda: Bulkhead(1, max_queue=1),
+    lambda: Again(2),
+    lambda: Fuse(),
+    lambda: Queue(3),
+    lambda: Memory(),
+]
+
+
+def _sagas() -> st.SearchStrategy[Any]:
+    pay = marked("pay")
+    made: list[Callable[[], Any]] = [
+        lambda: Saga([Step(load), Step(pay, archive)]),
+        lambda: Saga([Step(load, mirror, retry=Retry(2, Fixed(1))), Step(archive)], timeout=2),
+    ]
+    return st.sampled_from(made)
+
+
+def _any_target() -> st.SearchStrategy[Any]:
+    layers = st.lists(st.sampled_from(FACTORIES), min_size=1, max_size=4)
+    inside = st.one_of(st.none(), st.just(lambda: marked("pay")), _sagas())
+
+    def made(chosen: list[Callable[[], Policy]], inner: Any) -> Any:
+        stack = Stack(*(make() for make in chosen))
+        return stack if inner is None else stack(inner())
+
+    return st.builds(made, layers, inside)
+
+
+def _explored_or_not(target: Any) -> Exploration | None:
+    try:
+        return explore(target, "load", limit=400)
+    except TooManyPaths:
+        return None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(target=_any_target())
+def test_findings_of_any_stack_are_true(target: Any) -> None:
+    exploration = _explored_or_not(target)
+    if exploration is None:
+        return
+    findings = exploration.lint()
+    assert [finding[:7] for finding in findings] == [finding[:7] for finding in exploration.lint()]
+    ended = all(path.ends for path in exploration.paths)
+    assert ended == ("hang-never-ended" not in [finding.rule for finding in findings])
+    for finding in findings:
+        assert any(finding.path is path for path in exploration.paths)
+        assert finding.message
+        assert finding.advice
+        _assert_true(finding, exploration)
+
+
+def _assert_true(finding: Finding, exploration: Exploration) -> None:
+    """Look at all paths for what a finding says of them."""
+    events = [event for path in exploration.paths for event in path.events]
+    mine = [event for event in events if event.layer in finding.layers]
+    match finding.rule:
+        case "retry-cannot-finish":
+            number = int(re.search(r"never makes attempt (\d+)", finding.message)[1])  # type: ignore[index]
+            who = finding.message.split(" never")[0].split(" of ")[0]
+            attempts = [event.number for event in mine if isinstance(event, Attempt) and event.layer == who]
+            assert number not in attempts or " of " in finding.message
+        case "timeouts-nested-wrong":
+            inner = finding.layers[1]
+            fired = [event for event in events if isinstance(event, TimedOut) and event.layer == inner]
+            assert not fired or " of " in finding.message
+        case "stale-never-served":
+            assert not [event for event in mine if isinstance(event, StaleServed)]
+        case "layer-never-acts":
+            outside = [event for event in mine if event.operation == exploration.name]
+            assert {type(event) for event in outside} <= {Attempt, CacheMiss}
+        case "retry-amplification":
+            assert max(sum(path.calls.values()) for path in exploration.paths) > 10
+        case "cache-stores-degraded":
+            assert [event for event in finding.path.events if isinstance(event, CacheStored) and event.degraded]
+        case "bulkhead-queue-outlasts-timeout":
+            assert [event for event in finding.path.events if isinstance(event, Queued)]
+        case "retry-not-idempotent":
+            assert any(finding.path.calls.get(name, 0) > 1 for name in exploration.not_idempotent)
+        case "hang-never-ended":
+            assert not finding.path.ends
+        case "breaker-open-retried" | "limiter-inside-retry":
+            assert [event for event in finding.path.events if isinstance(event, Rejected)]
+        case _:
+            pass
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(target=_any_target())
+def test_remedies_help_in_any_stack(target: Any) -> None:
+    exploration = _explored_or_not(target)
+    if exploration is None:
+        return
+    before = [finding.rule for finding in exploration.lint()]
+    for finding in exploration.lint():
+        if not finding.remedy:
+            continue
+        changed = _explored_or_not(stacked(finding.remedy))
+        if changed is None:
+            continue
+        after = [(other.rule, other.message) for other in changed.lint()]
+        same = [rule for rule, _ in after if rule == finding.rule]
+        assert len(same) < before.count(finding.rule) or (finding.rule, finding.message) not in after
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=texts())
+def test_reading_paths_as_a_tree_shows_what_reading_each_shows(text: str) -> None:
+    try:
+        paths = explored_text(text).paths
+    except TooManyPaths:
+        return
+    marked_names = {"operation", "charge"}
+    together = _lengths(Facts(paths, marked_names))
+    one_by_one: dict[Any, int] = {}
+    for path in paths:
+        for fact, length in _lengths(Facts([path], marked_names)).items():
+            one_by_one[fact] = min(length, one_by_one.get(fact, length))
+    assert together == one_by_one
+
+
+def _lengths(facts: Facts) -> dict[Any, int]:
+    return {fact: len(seen.path.trace) for of_kind in facts._seen.values() for fact, seen in of_kind.items()}
+
+
+def test_a_fact_keeps_the_first_event_that_shows_it() -> None:
+    exploration = explore(Retry(3, Fixed(1)), "load", outcomes=("ok", "fail"))
+    facts = Facts(exploration.paths)
+    seen = facts.get(Happened(("Retry", "load"), Waiting))
+    assert isinstance(seen, Seen)
+    assert [event.attempt for event in seen.events if isinstance(event, Waiting)] == [1]
+    assert len(seen.path.calls) == 1
+    assert facts.get(Attempted(("Retry", "load"), 4)) is None
+    assert list(facts.all(NeverEnds)) == []
+
+
+def test_no_paths_show_nothing() -> None:
+    assert list(Facts([]).all(Happened)) == []
+    path = Path((), None, None, 0.0)
+    assert list(Facts([path]).all(Happened)) == []
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.25, "0.25 s"),
+        (90, "90 s"),
+        (120, "2 min"),
+        (3600, "1 h"),
+        (5400, "90 min"),
+        (86400, "24 h"),
+        (172800, "2 days"),
+        (float("inf"), "without end"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert span(seconds) == said
+
+
+@given(st.floats(0.001, 1e6))
+def test_suggested_values_have_few_digits_and_are_on_the_right_side(value: float) -> None:
+    assert value < roomy(value) <= 1.25 * value + 1e-9
+    assert 0.89 * value <= less(value) <= value * (1 + 1e-6)
+    assert float(f"{less(value):.2g}") == less(value)
+    assert float(f"{roomy(value):.3g}") == roomy(value)  # three where it went past a power of ten
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (Retry(3), "Retry()"),
+        (Retry(5, Fixed(2), max_elapsed=8.0), "Retry(5, backoff=Fixed(2), max_elapsed=8)"),
+        (Timeout(1.5), "Timeout(1.5)"),
+        (Fallback(mirror, on=TimeoutError), "Fallback(mirror, on=TimeoutError)"),
+        (Exponential(0.5, max=8, jitter="full"), "Exponential(0.5, max=8, jitter='full')"),
+        ((ValueError, KeyError), "[ValueError, KeyError]"),
+    ],
+)
+def test_layers_are_said_as_one_would_type_them(value: Any, said: str) -> None:
+    assert code(value) == said
