@@ -115,6 +115,7 @@ def test_a_deadline_that_is_over_leaves_no_time_to_queue(world: World) -> None:
 
     _, late = copy_context().run(together, world, (0, lambda: bulkhead.outcome(operation)), (1, too_late))
     assert (type(late.error), late.elapsed) == (errors.BulkheadTimeoutError, 0)
+    assert str(late.error) == "operation was not called: it waited 0 s in the queue of its bulkhead"
 
 
 @pytest.mark.parametrize("outcome", ["answer", ValueError("mine")])

@@ -151,6 +151,37 @@ def test_calls_start_wait_and_are_refused_exactly_as_defined(
     assert as_run(limiter, calls) == by_definition(limiter, calls)
 
 
+@settings(max_examples=100)
+@given(
+    rate=st.sampled_from([1, 2]),
+    per=st.sampled_from([1.0, 4.0]),
+    burst=st.none() | st.integers(1, 3),
+    max_wait=st.sampled_from([0.0, 1.0, 3.0]),
+    ticks=st.sets(st.integers(0, 20), min_size=1, max_size=10),
+)
+def test_so_do_plain_calls_in_threads(
+    rate: int, per: float, burst: int | None, max_wait: float, ticks: set[int]
+) -> None:
+    limiter = RateLimiter(rate, per, burst, max_wait)
+    found: dict[int, tuple[str, float]] = {}
+    guarded = limiter(lambda number: found.setdefault(number, ("started", time.monotonic())))
+    calls = [Arrival(tick, None) for tick in sorted(ticks)]
+
+    def call(number: int) -> None:
+        time.sleep(calls[number].tick * TICK)
+        try:
+            guarded(number)
+        except errors.RateLimitedError as error:
+            found[number] = "refused", error.retry_after
+
+    with virtual.clock():
+        for number in range(len(calls)):
+            virtual.start_thread(lambda number=number: call(number))  # type: ignore[misc]
+        time.sleep(1000)
+    assert [found[number] for number in range(len(calls))] == by_definition(limiter, calls)
+    assert not limiter.live_state().turns
+
+
 @settings(max_examples=200)
 @given(
     rate=st.floats(0.1, 20),

@@ -47,7 +47,8 @@ class Bulkhead(Policy):
         name: What the layer is called in events and drawings.
 
     Raises:
-        ValueError: If ``max_concurrent`` is below 1, ``max_queue`` is negative or ``queue_timeout`` not above 0.
+        ValueError: If ``max_concurrent`` or ``threads`` is below 1, ``max_queue`` is negative or ``queue_timeout`` is
+            not above 0.
         TypeError: If an argument is of the wrong kind.
         BulkheadFullError: On a call, if all slots are taken and the queue is full.
         BulkheadTimeoutError: On a call, if it waited too long in the queue.
@@ -91,9 +92,10 @@ class Bulkhead(Policy):
             raise BulkheadFullError(rt.operation)
         try:
             if turn is not _AT_ONCE:
-                patience = rt.time_left() if self.queue_timeout is None else min(self.queue_timeout, rt.time_left())
+                longest = _FOR_EVER if self.queue_timeout is None else self.queue_timeout
+                patience = max(0.0, min(longest, rt.time_left()))
                 rt.emit(Queued, patience)
-                in_time = await rt.wait(turn, None if patience == _FOR_EVER else max(0.0, patience))
+                in_time = await rt.wait(turn, None if patience == _FOR_EVER else patience)
                 if not in_time and slots.withdraw(turn):
                     rt.emit(Rejected, "too long in the queue", None)
                     raise BulkheadTimeoutError(rt.operation, f"it waited {patience:.3g} s in the queue of its bulkhead")
@@ -256,6 +258,8 @@ class _Slots:
                     self.turns.remove(turn)
                 return
             self.active -= 1
+            if not self.turns:
+                return
             served: list[_Turn] = []
             while self.turns and self.active < self.turns[0].room:  # a changed copy may have more room, or less
                 self.active += 1
@@ -339,7 +343,8 @@ class _Pool:
     def _start_anew(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = self._busy = 0
+        self._threads = 0
+        self._busy = 0
         self._process = os.getpid()
 
     def start(self, work: Callable[[], object]) -> None:
