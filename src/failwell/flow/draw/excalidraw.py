@@ -474,13 +474,14 @@ def _label_spots(scene: Scene, ways: Sequence[Sequence[Point]]) -> list[int]:
         (box.x * SCALE, box.y * SCALE, box.width * SCALE, box.height * SCALE + 8 * (box.shape == "circle"))
         for box in scene.boxes
     ]
+    frames = [_frame(way) for way in ways]
     spots: list[int] = []
-    for arrow, way in zip(scene.arrows, ways, strict=True):
+    for number, (arrow, way) in enumerate(zip(scene.arrows, ways, strict=True)):
         spot = 0
         if arrow.words:
             wish = (arrow.label[0] * SCALE, arrow.label[1] * SCALE)
             size = _text_size(arrow.words, HAND)
-            others = [other for other in ways if other is not way]
+            others = [(frames[at], other) for at, other in enumerate(ways) if at != number]
             spot = _free_spot(way, wish, size, taken, others)
             taken.append((*way[spot], *size))
         spots.append(spot)
@@ -488,19 +489,35 @@ def _label_spots(scene: Scene, ways: Sequence[Sequence[Point]]) -> list[int]:
 
 
 def _free_spot(
-    way: Sequence[Point], wish: Point, size: Point, taken: Sequence[_Area], others: Sequence[Sequence[Point]]
+    way: Sequence[Point],
+    wish: Point,
+    size: Point,
+    taken: Sequence[_Area],
+    others: Sequence[tuple[_Area, Sequence[Point]]],
 ) -> int:
     """The place on a way next to the wish where nothing is in the way, or as little as can be."""
-    (wide, high), least, best = size, math.inf, 0
+    least, best = math.inf, 0
     for at in sorted(range(len(way) // 8, len(way) - len(way) // 8), key=lambda at: math.dist(way[at], wish)):
-        x, y = way[at]
-        blocked = sum(abs(x - a) < (wide + w) / 2 and abs(y - b) < (high + h) / 2 for a, b, w, h in taken)
-        crossed = sum(any(abs(a - x) < wide / 2 and abs(b - y) < high / 2 for a, b in other) for other in others)
+        label = (*way[at], *size)
+        blocked = sum(_meet(label, area) for area in taken)
+        crossed = sum(
+            _meet(label, frame) and any(_meet(label, (x, y, 0.0, 0.0)) for x, y in other) for frame, other in others
+        )
         if 2 * blocked + crossed < least:
             least, best = 2 * blocked + crossed, at
         if not least:
             break
     return best
+
+
+def _meet(one: _Area, other: _Area) -> bool:
+    return abs(one[0] - other[0]) < (one[2] + other[2]) / 2 and abs(one[1] - other[1]) < (one[3] + other[3]) / 2
+
+
+def _frame(way: Sequence[Point]) -> _Area:
+    left, right = min(x for x, _ in way), max(x for x, _ in way)
+    top, bottom = min(y for _, y in way), max(y for _, y in way)
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
 
 
 def _around(way: Sequence[Point], spot: int) -> tuple[float, list[Point]]:
