@@ -47,11 +47,12 @@ def canvas(graph: Graph, *, scheme: theme.Scheme = "light", prefix: str = "", no
     tell_layers = theme.several_layers(graph)
     names = edge_ids(graph)
     cards = [_card(box, f"{before}n{box.node.id}", scheme, tell_layers) for box in scene.boxes]
-    notes = list(_notes(graph, scene, before)) if note else []
+    frame = _around(cards)
+    notes = list(_notes(graph, scene, before, frame["x"], frame["y"] - _MARGIN)) if note else []
     group = {
         "id": f"{before}flow",
         "type": "group",
-        **_around(cards),
+        **frame,
         "label": printable(graph.title or "Flow"),
         "color": theme.QUIET.on(scheme),
     }
@@ -91,10 +92,8 @@ def _card(box: Box, name: str, scheme: theme.Scheme, tell_layer: bool) -> dict[s
     }
 
 
-def _notes(graph: Graph, scene: Scene, before: str) -> Iterable[dict[str, Any]]:
+def _notes(graph: Graph, scene: Scene, before: str, left: int, bottom: int) -> Iterable[dict[str, Any]]:
     """The code above the flow, and beside it what takes time."""
-    bottom = round(min(box.y - box.height / 2 for box in scene.boxes) * SCALE) - 2 * _MARGIN
-    left = 0
     texts: list[tuple[str, Sequence[str], str]] = []
     if scene.note:
         code = [printable(line) for line in scene.note.lines]
