@@ -487,6 +487,7 @@ class _Place:
         self.reached = reached  # by what calls and time do
         self.calls: dict[str, _Seen] = {}
         self.at_once: int | None = None  # how many calls it lets through at once
+        self.everyday = set[type[Event]]()  # what is reported in it all the time
 
 
 _MIXTURES = 4_000
@@ -503,7 +504,6 @@ class _Machine:
         self.limit = limit
         self.places: dict[str, _Place] = {}
         self.ways: dict[tuple[str, str], list[_Way]] = {}
-        self.everyday = set[type[Event]]()  # what is reported without a change of situation
         numbers = list(_numbers(world.layer))
         self.durations = sorted({float(value) for value, is_duration in numbers if is_duration})
         self.horizon = 4 * sum(self.durations)
@@ -569,14 +569,15 @@ class _Machine:
                     left.add(key[0])
                     if action.kind == "slow":
                         action = self._quickest(entry, action, count)
+                        self._go_to(entry, (action,) * count)
+                        key = self._key()
                     after = _Entry(key[0], entry.make, (*entry.actions, *[action] * count), key)
                     yield after, _way(((action, count),), seen)
                     break
+                self.places[key[0]].everyday |= set(map(type, seen.events))
                 if key in before or action.kind == _PASS:
-                    self.everyday |= set(map(type, seen.events))
                     break
                 before.add(key)
-                self.everyday |= set(map(type, seen.events))
                 if count >= self.limit:
                     raise TooManyStates(self.world.label, count, action.kind)
         if is_first:
@@ -736,8 +737,9 @@ def _drawn(machine: _Machine, layer: Pattern, label: str) -> Graph:
     ]
     edges = [Edge(0, 1)]
     for (source, target), ways in machine.ways.items():
+        everyday = machine.places[source].everyday
         for words, role, way in _told(ways):
-            reports = [type(event).__name__ for event in way.events if type(event) not in machine.everyday]
+            reports = [type(event).__name__ for event in way.events if type(event) not in everyday]
             edges.append(Edge(number[source], number[target], words, role, reports[-1] if reports else ""))
     return StateMachine(nodes, edges, repr(layer), [None] * len(nodes))
 
@@ -771,7 +773,16 @@ def _details(place: _Place) -> Generator[str]:
 
 def _told(ways: Sequence[_Way]) -> Generator[tuple[str, str, _Way]]:
     """Words and role of each way that is worth an arrow: what a call does, then what else does it."""
-    alone = {way.runs[0][0].kind: way for way in reversed(ways) if len(way.runs) == 1 and not way.answer}
+    by_answer: dict[str, list[_Way]] = {}
+    for way in ways:
+        by_answer.setdefault(way.answer, []).append(way)
+    for answer, alike in by_answer.items():
+        for words, role, way in _told_alike(alike):
+            yield f"{words}, {answer}" if answer else words, role, way
+
+
+def _told_alike(ways: Sequence[_Way]) -> Generator[tuple[str, str, _Way]]:
+    alone = {way.runs[0][0].kind: way for way in reversed(ways) if len(way.runs) == 1}
     good, bad = alone.get("ok"), alone.get("fail")
     yield from _calls_told(good, bad, ("a call", "calls"), ("ok", "answers"), ("fails", "failures"))
     if _PASS in alone:
@@ -782,15 +793,10 @@ def _told(ways: Sequence[_Way]) -> Generator[tuple[str, str, _Way]]:
     if not (good or bad):
         if "hang" in alone:
             yield _words(alone["hang"]), "", alone["hang"]
-        ends, breaks = alone.get("end"), alone.get("break")
-        ended, answered, failed = (
-            ("a call ends", "calls end"),
-            ("a call answers", "calls answer"),
-            ("a call fails", "calls fail"),
-        )
-        yield from _calls_told(ends, breaks, ended, answered, failed)
+        names = ("a call ends", "calls end"), _NAMES["end"], _NAMES["break"]
+        yield from _calls_told(alone.get("end"), alone.get("break"), *names)
     for way in ways:
-        if way.answer or len(way.runs) > 1:
+        if len(way.runs) > 1:
             yield _words(way), "", way
 
 
@@ -833,7 +839,7 @@ def _words(way: _Way) -> str:
             said.append(_counted(count, _NAMES[action.kind]) + after)
     if way.runs[0][0].kind == _PASS:
         said[0] = f"after {said[0]}"
-    return ", then ".join(said) + (f", {way.answer}" if way.answer else "")
+    return ", then ".join(said)
 
 
 def _about(value: float) -> str:

@@ -33,7 +33,10 @@ def text(graph: Graph) -> str:
     back = theme.back_edges(graph)
     lines = [graph.title, ""] if graph.title else []
     # What is still to be told: the arrow to it, the indent of its line, and whether it is the last of its branch.
-    left: list[tuple[Edge | None, int, str, bool]] = [(None, 0, "", True)]
+    # What nothing leads to has a line of its own.
+    reached = {edge.target for edge in graph.edges}
+    begin = [0, *(node.id for node in graph.nodes[1:] if node.id not in reached)]
+    left: list[tuple[Edge | None, int, str, bool]] = [(None, here, "", True) for here in reversed(begin)]
     while left:
         edge, here, indent, last = left.pop()
         lead = "" if edge is None else indent + ("└─ " if last else "├─ ")
@@ -85,4 +88,6 @@ def sentences(graph: Graph) -> list[str]:
             ways.append(f"{answer}: {target}" if answer else target)
         if ways:
             said.append(f"{theme.node_words(node)} leads to {'; '.join(ways)}.")
+        elif node.id and not any(edge.target == node.id for edge in graph.edges):
+            said.append(f"{theme.node_words(node)} stands alone.")
     return said
