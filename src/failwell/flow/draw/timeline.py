@@ -430,8 +430,7 @@ def _board(scene: _Scene) -> Iterator[str]:
         yield f'<text class="fw-tick" x="{num(end)}" y="{num(y + 18)}" style="text-anchor:end">for ever</text>'
     for bar in scene.bars:
         if bar.kind == "limit":
-            x = num(scene.x(bar.end))
-            yield f'<path class="fw-limit-line" d="M{x} {num(_MARGIN)}V{num(y)}"/>'
+            yield f'<path class="fw-limit-line" d="M{num(scene.x(bar.end))} {num(_MARGIN)}V{num(y)}"/>'
 
 
 def _drawn(scene: _Scene, put: _Put, prefix: str) -> Iterator[str]:
