@@ -533,6 +533,27 @@ def test_who_comes_back_when_told_to_is_let_through(
     world.do(on_loop if asynchronous else plainly)
 
 
+def test_not_even_a_rounding_error_keeps_out_who_comes_back_when_told_to() -> None:
+    breaker = CircuitBreaker(1, recovery_timeout=155.2439081628899)
+    with virtual.clock():
+        time.sleep(2.774496216283711)
+        breaker.open()
+        time.sleep(2.4945734693754362)
+        error = breaker.outcome(World(False).operation("no")).error
+        assert isinstance(error, errors.CircuitOpenError)
+        assert error.retry_after is not None
+        time.sleep(error.retry_after)
+        assert breaker.call(World(False).operation("back")) == "back"
+
+
+def test_a_circuit_that_closes_while_a_caller_asks_lets_it_through() -> None:
+    breaker = CircuitBreaker()
+    breaker.open()
+    breaker.close()
+    circuit = breaker.live_state()
+    assert circuit.admit(0.0, breaker._limits) is circuit.door
+
+
 # --- what is counted ---------------------------------------------------------------------------------
 
 
