@@ -41,14 +41,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def failwell(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def failwell(folder: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*RUN, *arguments],
         cwd=folder,
         env=environment(),
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=timeout,
         check=False,
     )
 

@@ -14,6 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What stands after ``failwell``; by default the command line's.
     """
-    from failwell.cli.app import run
+    try:
+        from failwell.cli.app import run
 
-    sys.exit(run(arguments))
+        status = run(arguments)
+    except KeyboardInterrupt:  # before or after what `run` watches over
+        status = 130
+    sys.exit(status)

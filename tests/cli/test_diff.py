@@ -1,0 +1,161 @@
+"""``failwell diff``: two targets side by side, for a pull request and for tools."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from failwell.cli import app
+
+OWN = """
+from failwell import Cache, Fallback, Policy, Retry, Timeout
+from failwell.backoff import Exponential, Fixed
+
+
+def backup(): ...
+
+
+class Odd(Policy):
+    def __init__(self, name):
+        self.name = name
+
+    async def run(self, call, rt):
+        return await call()
+
+
+before = Timeout(30) >> Retry(3, Fixed(1)) >> Fallback(backup)
+after = Timeout(30) >> Fallback(backup) >> Retry(3, Fixed(1)) >> Timeout(5)
+inverted = Timeout(5) >> Retry(3, Fixed(1)) >> Timeout(30)
+racing = Timeout(3) >> Retry(3, Exponential(2, jitter="full"))
+barred = Odd("a | b ` c")
+
+
+@after
+def fetch(): ...
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a module of the user's."""
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    assert app.run(["diff", *arguments]) == status
+    return capsys.readouterr().out
+
+
+def rows(told: str) -> dict[str, list[str]]:
+    """The table, read by a real Markdown parser."""
+    found: list[list[str]] = []
+    tokens = MarkdownIt("commonmark").enable("table").parse(told)
+    for token, following in itertools.pairwise(tokens):
+        if token.type == "tr_open":
+            found.append([])
+        elif token.type in ("td_open", "th_open"):
+            found[-1].append(following.content)
+    return {name: cells for name, *cells in found}
+
+
+def test_two_targets_are_compared_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:before", "own:after", "--hang", "0.05")
+    assert told.startswith(
+        "## `own:before` and `own:after`\n\n"
+        "They behave differently. With 10 % failures and 5 % hangs of each operation:\n\n"
+    )
+    table = rows(told)
+    assert table[""] == ["`own:before`", "`own:after`"]
+    assert table["layers"] == [
+        "`Timeout(30) >> Retry(3, backoff=Fixed(1)) >> Fallback(backup)`",
+        "**`Timeout(30) >> Fallback(backup) >> Retry(3, backoff=Fixed(1)) >> Timeout(5)`**",
+    ]
+    assert table["paths"] == ["13", "**31**"]
+    assert table["success"] == ["94.4 %", "**99.9 %**"]
+    assert table["worst latency"] == ["30 s", "30 s"]
+    assert table["calls of backup"] == ["0.101", "**0.00337**"]
+    assert table["most calls of backup"] == ["3", "**1**"]
+    assert "most calls of operation" not in table  # it is the same
+    assert table["raised"] == ["ConnectionError, TimeoutExceeded"] * 2
+    assert "**Bold** is what differs.\n" in told
+    assert "### 12 paths only in `own:before`, the likeliest\n\n- 8.5 %: operation (attempt 1) fails -> backup " in told
+    lines = told.partition("### 12 paths")[2].partition("###")[0].splitlines()
+    assert len([line for line in lines if line.startswith("- ")]) == 5
+
+
+def test_what_behaves_the_same_is_said_to(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:after", "own:fetch", "--check")
+    assert "They behave the same: 31 paths, told and timed in the same way.\n" in told
+    assert rows(told)["calls of operation / fetch"] == ["1.11", "1.11"]
+    assert "###" not in told
+
+
+def test_check_fails_if_they_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "own:before", "own:after")
+    assert "They behave differently." in said(capsys, "own:before", "own:after", "--check", status=1)
+    assert json.loads(said(capsys, "own:before", "own:after", "--check", "--json", status=1))["same"] is False
+
+
+def test_findings_of_one_only_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:inverted", "own:after", "--outcomes", "ok,hang")
+    assert " only in `own:inverted`\n\n- warning: " in told
+    assert "- warning: timeouts-nested-wrong: " in told
+
+
+def test_random_waits_are_told_as_bounds_and_named_so(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:racing", "own:racing", "--fail", "0.2", "--outcomes", "ok,fail")
+    assert rows(told)["success"] == ["between 96 % and 99.2 %"] * 2
+    assert "these are bounds, because waits are random.\n" in told
+
+
+def test_odds_can_be_those_of_one_operation(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:inverted", "own:after", "--fail", "0", "--fail", "backup=0.5", "--hang", "operation=1")
+    assert "With failures of backup 50 %, others 0 %, and hangs of operation 100 %, others 0 %:" in told
+    assert rows(told)["success"] == ["0 %", "**50 %**"]
+    assert app.run(["diff", "own:before", "own:after", "--fail", "oops=1"]) == 2
+    assert "fail names 'oops', which is never called; called are backup, operation" in capsys.readouterr().err
+
+
+def test_bars_and_backticks_do_not_break_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(said(capsys, "own:barred", "own:inverted"))
+    assert table["layers"][0] == "``Odd('a | b ` c')``"
+    assert all(len(cells) == 2 for cells in table.values())
+
+
+def test_tools_get_data(capsys: pytest.CaptureFixture[str]) -> None:
+    data = json.loads(said(capsys, "own:before", "own:after", "--hang", "backup=0.5", "--json"))
+    assert list(data) == ["targets", "odds", "same", "figures", "a", "b"]
+    assert data["targets"] == ["own:before", "own:after"]
+    assert data["odds"] == {"fail": 0.1, "hang": {"operation": 0.0, "backup": 0.5}}
+    assert list(data["figures"]["success"]) == ["unit", "a", "b", "differs"]
+    assert list(data["a"]) == [
+        "title",
+        "layers",
+        "operation",
+        "paths",
+        "raised",
+        "findings_only_here",
+        "number_of_paths_only_here",
+        "paths_only_here",
+    ]
+    assert len(data["b"]["paths_only_here"]) == data["b"]["number_of_paths_only_here"] == 30
+    same = json.loads(said(capsys, "retry", "retry", "--json"))
+    assert same["same"] is True
+    assert same["figures"]["worst latency"]["a"] == [None, None]  # it never ends
+
+
+def test_bad_targets_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["diff", "own:before", "own:afte"]) == 2
+    assert "did you mean after?" in capsys.readouterr().err
+    assert app.run(["diff", "own:before"]) == 2
+    assert "Missing argument 'B'" in capsys.readouterr().err
