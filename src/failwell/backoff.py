@@ -61,15 +61,21 @@ class Backoff:
         return base * (1 - self.jitter), min(base * (1 + self.jitter), self.max)
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in self._parameters().items())
-        return f"{type(self).__name__}({values})"
+        """As one would type it: ``Exponential(1, max=8, jitter='full')``."""
+        from inspect import signature
+
+        shown: list[str] = []
+        values = self._parameters()
+        for name, parameter in signature(type(self)).parameters.items():
+            value = values.get(name, parameter.default)
+            if value == parameter.default and (shown or parameter.kind is parameter.KEYWORD_ONLY):
+                continue
+            text = repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+            shown.append(f"{name}={text}" if shown or parameter.kind is parameter.KEYWORD_ONLY else text)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def _parameters(self) -> dict[str, object]:
-        return {
-            k: v
-            for k, v in vars(self).items()
-            if not (k == "max" and v == float("inf")) and (k, v) != ("jitter", "none")
-        }
+        return dict(vars(self))
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)

@@ -187,10 +187,10 @@ class Pattern:
             value = getattr(self, name, p.default)
             if p.kind is p.VAR_POSITIONAL:
                 shown += [_brief(one) for one in value]
+            elif place == 0 and p.kind is not p.KEYWORD_ONLY and not (value is p.default and (value or 0) == 0):
+                shown.append(_brief(value))  # as one would type it: Timeout(30), Cache(60, stale_if_error=600)
             elif value is not p.default and value != p.default:
-                # As one would type it: Timeout(30), Cache(60, stale_if_error=600).
-                goes_without = place == 0 and p.kind is not p.KEYWORD_ONLY
-                shown.append(_brief(value) if goes_without else f"{name}={_brief(value)}")
+                shown.append(f"{name}={_brief(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

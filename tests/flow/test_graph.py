@@ -158,7 +158,7 @@ def test_a_node_says_where_it_comes_from() -> None:
         (4, "end", "error", "raise TimeoutExceeded", ""),
     ]
     assert graph.nodes[1].events == ("Retry.Attempt(1)",)
-    assert graph.title == "Timeout(3) >> Retry(2, backoff=Fixed(delay=5.0)) >> operation"
+    assert graph.title == "Timeout(3) >> Retry(2, backoff=Fixed(5)) >> operation"
     assert repr(graph) == f"<Graph of {graph.title}: 5 nodes, 4 edges>"
 
 

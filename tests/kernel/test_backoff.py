@@ -85,8 +85,8 @@ def test_strategies_are_values() -> None:
     assert hash(Exponential(2)) == hash(Exponential(2))
     assert Exponential(2) != Exponential(3)
     assert Exponential(1) != Linear(1)
-    assert repr(Exponential(jitter="full")) == "Exponential(initial=1.0, multiplier=2.0, max=60.0, jitter='full')"
-    assert repr(Fixed(2)) == "Fixed(delay=2.0)"
+    assert repr(Exponential(jitter="full")) == "Exponential(1, jitter='full')"
+    assert repr(Fixed(2)) == "Fixed(2)"
     assert eval(repr(Linear(1, 2, 3, jitter=0.1)), {**vars(backoff)}) == Linear(1, 2, 3, jitter=0.1)
 
 
@@ -94,7 +94,7 @@ def test_without_arguments_waits_start_at_a_second_and_end_at_a_minute() -> None
     assert [(kind().delay(1), kind().delay(10**6)) for kind in (Linear, Exponential, Fibonacci)] == [(1, 60)] * 3
     assert (Decorrelated().bounds(1), Decorrelated().delay(10**6)) == ((1, 3), 60)
     assert Fixed().delay(1) == 1
-    assert repr(Exponential(multiplier=math.inf)) == "Exponential(initial=1.0, multiplier=inf, max=60.0)"
+    assert repr(Exponential(multiplier=math.inf)) == "Exponential(1, multiplier=inf)"
 
 
 def test_a_strategy_of_ones_own_only_says_its_base() -> None:
@@ -109,6 +109,7 @@ def test_a_strategy_of_ones_own_only_says_its_base() -> None:
             return -1.0
 
     assert Wrong().bounds(1) == (0, 0)
+    assert (repr(Wrong()), repr(Squares(max=20))) == ("Wrong()", "Squares(max=20)")
     with pytest.raises(NotImplementedError, match=r"Backoff must define base\(attempt\)"):
         Backoff().delay(1)
 

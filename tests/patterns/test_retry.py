@@ -583,16 +583,16 @@ def test_presets_can_be_changed() -> None:
     assert Retry.critical(max_attempts=7).max_attempts == 7
     assert Retry.batch_item().backoff == backoff.Fixed(0.5)
     assert [repr(preset()) for preset in (Retry.high_frequency, Retry.critical, Retry.batch_item)] == [
-        "Retry(2, backoff=Exponential(initial=0.1, multiplier=2.0, max=0.1, jitter='full'))",
-        "Retry(5, backoff=Exponential(initial=1.0, multiplier=2.0, max=8.0, jitter='full'))",
-        "Retry(2, backoff=Fixed(delay=0.5))",
+        "Retry(2, backoff=Exponential(0.1, max=0.1, jitter='full'))",
+        "Retry(5, backoff=Exponential(1, max=8, jitter='full'))",
+        "Retry(2, backoff=Fixed(0.5))",
     ]
     for preset in (Retry.high_frequency, Retry.critical, Retry.batch_item):
         assert isinstance(preset(on=KeyError), Retry)
 
 
 def test_the_repr_shows_what_differs_from_the_defaults() -> None:
-    assert repr(Retry(5, ONE, on=KeyError)) == "Retry(5, backoff=Fixed(delay=1.0), on=KeyError)"
+    assert repr(Retry(5, ONE, on=KeyError)) == "Retry(5, backoff=Fixed(1), on=KeyError)"
 
 
 def test_events_of_a_call_are_only_made_when_somebody_listens(world: World) -> None:

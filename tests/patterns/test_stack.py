@@ -17,7 +17,7 @@ def test_the_outermost_layer_is_written_first() -> None:
     stack = Timeout(30) >> Retry(2, backoff=ONE) >> Fallback(max)
     assert isinstance(stack, Stack)
     assert [type(layer) for layer in stack.layers] == [Timeout, Retry, Fallback]
-    assert repr(stack) == "Timeout(30) >> Retry(2, backoff=Fixed(delay=1.0)) >> Fallback(max)"
+    assert repr(stack) == "Timeout(30) >> Retry(2, backoff=Fixed(1)) >> Fallback(max)"
 
 
 def test_stacks_flatten_wherever_they_are_put() -> None:
