@@ -185,11 +185,29 @@ It is their last argument, except for `Runtime.first`, whose first one is a list
 
 
 class Pool(Protocol):
-    """Threads of a pattern's own, for `Runtime.in_pool`."""
+    """Where one call of `Runtime.in_pool` runs: in one of a pattern's own threads."""
 
     def start(self, work: Callable[[], object]) -> object:
-        """Have ``work`` done by one of them, in a copy of this context."""
+        """Have ``work`` done by a thread, in a copy of this context."""
         ...
+
+    def left(self) -> object:
+        """The caller goes before the work is done."""
+        ...
+
+
+class _AnyThread:
+    """Where a call runs that needs no threads of its pattern's own."""
+
+    @staticmethod
+    def start(work: Callable[[], object]) -> None:
+        virtual.start_thread(work)
+
+    @staticmethod
+    def left() -> None: ...
+
+
+_ANY_THREAD = _AnyThread()
 
 
 # --- what both worlds share ----------------------------------------------------------------------
@@ -352,7 +370,7 @@ _lease: ContextVar[_Lease | None] = ContextVar("failwell_lease", default=None)
 class _Errand:
     """A call in a thread of its own, under a lease that ends when nobody waits for it any more."""
 
-    __slots__ = ("answer", "call", "context", "error", "is_done", "lease", "tell")
+    __slots__ = ("answer", "call", "context", "error", "is_done", "lease", "pool", "tell")
 
     answer: Any
 
@@ -361,14 +379,15 @@ class _Errand:
         outer: _Lease | None,
         call: Callable[[], Any],
         tell: Callable[[], None],
-        start: Callable[[Callable[[], object]], object] = virtual.start_thread,
+        pool: Pool = _ANY_THREAD,
     ) -> None:
         self.lease = _Lease(outer)
+        self.pool = pool
         self.call = call
         self.tell = tell
         self.error: BaseException | None = None
         self.is_done = False
-        start(self.work)
+        pool.start(self.work)
 
     def work(self) -> bool:
         """What the thread does; whether it may be used again."""
@@ -388,6 +407,7 @@ class _Errand:
         self.lease.settle()
         if not done:
             self.lease.ended.set()
+            self.pool.left()
 
     def result(self) -> Any:
         """What came of it, as if it had run in this thread."""
@@ -537,12 +557,12 @@ class AsyncRuntime(_Here):
     async def in_thread(
         self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
     ) -> Any:
-        return await self.elsewhere(virtual.start_thread, functools.partial(_called_plainly, fn, args, kwargs))
+        return await self.elsewhere(_ANY_THREAD, fn, args, kwargs)
 
-    async def elsewhere(self, start: Callable[[Callable[[], object]], object], call: Callable[[], Any]) -> Any:
-        """Run a plain call in a thread that ``start`` finds; a caller that is cancelled goes at once."""
+    async def elsewhere(self, pool: Pool, fn: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> Any:
+        """The same in one of a pool's threads."""
         finished = Signal()
-        errand = _Errand(self.lease(), call, finished.set, start)
+        errand = _Errand(self.lease(), functools.partial(_called_plainly, fn, args, kwargs), finished.set, pool)
         done = False
         try:
             done = await self.wait(finished)
@@ -819,7 +839,7 @@ class BlockingRuntime(_Here):
 
     def in_pool(self, pool: Pool, call: Callable[[], Any]) -> Any:
         finished = Signal()
-        errand = _Errand(self.lease(), call, finished.set, pool.start)
+        errand = _Errand(self.lease(), call, finished.set, pool)
         done = False
         try:
             done = self.wait(finished)

@@ -21,6 +21,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.threads: list[str] = []
+        self.abandoned = 0
 
     def start(self, work: Callable[[], object]) -> None:
         def run() -> None:
@@ -28,6 +29,9 @@ class Pool:
             work()
 
         virtual.start_thread(run)
+
+    def left(self) -> None:
+        self.abandoned += 1
 
 
 class Elsewhere(Policy):
@@ -54,6 +58,7 @@ def test_arguments_answers_and_errors_go_through(world: World) -> None:
     assert world.run(policy, operation, 1, key=2).unwrap() == "answer"
     assert operation.log.calls == [((1,), {"key": 2})]
     assert world.run(policy, operation).error is failure
+    assert policy.pool.abandoned == 0
 
 
 def test_context_variables_are_seen_there_and_what_is_set_stays_set() -> None:
@@ -73,11 +78,13 @@ def test_context_variables_are_seen_there_and_what_is_set_stays_set() -> None:
 
 def test_an_abandoned_caller_goes_at_once_and_nothing_new_starts_behind_it() -> None:
     operation = World(False).operation(ConnectionError, "answer", takes=10)
+    policy = Elsewhere()
     with virtual.clock():
-        outcome = (Timeout(2) >> Elsewhere() >> Retry(2, backoff.Fixed(1))).outcome(operation)
+        outcome = (Timeout(2) >> policy >> Retry(2, backoff.Fixed(1))).outcome(operation)
         assert (type(outcome.error), outcome.elapsed) == (errors.TimeoutExceeded, 2)
         time.sleep(30)
     assert operation.log.times == [0]
+    assert policy.pool.abandoned == 1
 
 
 def test_nothing_is_started_for_who_is_abandoned_already() -> None:

@@ -25,7 +25,7 @@ from failwell.derive import Call
 from failwell.errors import BulkheadFullError, BulkheadTimeoutError
 from failwell.events import Queued, Rejected
 from failwell.policy import Policy, is_async, number
-from failwell.runtime import AsyncRuntime, Runtime, Signal, name_of, refuse_awaitable
+from failwell.runtime import AsyncRuntime, Runtime, Signal, name_of
 
 __all__ = ["Bulkhead"]
 
@@ -101,18 +101,7 @@ class Bulkhead(Policy):
                     raise BulkheadTimeoutError(rt.operation, f"it waited {patience:.3g} s in the queue of its bulkhead")
             if self._pool is None:
                 return await call()
-            job = _Job(self._pool)
-
-            async def work() -> Any:
-                try:
-                    return await call()
-                finally:
-                    slots.ended(job)
-
-            try:
-                return await rt.in_pool(job, work)
-            finally:
-                slots.keep(job)
+            return await rt.in_pool(_Job(self._pool, slots), call)
         finally:
             slots.leave(turn)
 
@@ -136,20 +125,8 @@ class Bulkhead(Policy):
 
         @functools.wraps(fn)
         async def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            slots: _Slots = self.live_state()
-            job = _Job(pool)
-
-            def work() -> T:
-                try:
-                    return refuse_awaitable(fn, fn(*args, **kwargs))
-                finally:
-                    slots.ended(job)
-
-            try:
-                answer: T = await rt.elsewhere(job.start, work)
-                return answer
-            finally:
-                slots.keep(job)
+            answer: T = await rt.elsewhere(_Job(pool, self.live_state()), fn, args, kwargs)
+            return answer
 
         return self(run)
 
@@ -268,19 +245,19 @@ class _Slots:
         for one in served:
             one.set()
 
-    def ended(self, job: _Job) -> None:
-        """The thread of a job is done; if its caller has left, it gives the slot back."""
-        with self._lock:
-            job.is_working = False
-        if job.has_slot:
-            self.leave(_AT_ONCE)
-
     def keep(self, job: _Job) -> None:
         """The caller of a job leaves; if its thread still works, that takes a slot of its own."""
         with self._lock:
             if job.is_working:
                 job.has_slot = True
                 self.active += 1
+
+    def ended(self, job: _Job) -> None:
+        """The thread of a job is done; if its caller has left before, it gives the slot back."""
+        with self._lock:
+            job.is_working = False
+        if job.has_slot:
+            self.leave(_AT_ONCE)
 
 
 class _JustInTime(_Slots):
@@ -309,20 +286,25 @@ class _JustInTime(_Slots):
 class _Job:
     """A call in one of a bulkhead's own threads."""
 
-    __slots__ = ("has_slot", "is_working", "pool")
+    __slots__ = ("has_slot", "is_working", "pool", "slots")
 
-    def __init__(self, pool: _Pool) -> None:
+    def __init__(self, pool: _Pool, slots: _Slots) -> None:
         self.pool = pool
-        self.is_working = self.has_slot = False
+        self.slots = slots
+        self.is_working = True
+        self.has_slot = False
 
     def start(self, work: Callable[[], object]) -> None:
-        """Have it done."""
-        self.is_working = True
-        try:
-            self.pool.start(work)
-        except BaseException:
-            self.is_working = False
-            raise
+        def do() -> None:
+            try:
+                work()
+            finally:
+                self.slots.ended(self)
+
+        self.pool.start(do)
+
+    def left(self) -> None:
+        self.slots.keep(self)
 
 
 class _Pool:
@@ -343,8 +325,8 @@ class _Pool:
     def _start_anew(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._threads = 0
-        self._busy = 0
+        self._threads: int = 0
+        self._busy: int = 0
         self._process = os.getpid()
 
     def start(self, work: Callable[[], object]) -> None:

@@ -78,6 +78,8 @@ class RateLimiter(Policy):
         self.burst = burst
         self.max_wait = max_wait
         self.name = name
+        self.whole_rate = int(rate)  # calls in a window
+        self.gap = per / rate  # seconds between calls on average
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         line: _Line = rt.state
@@ -99,7 +101,7 @@ class RateLimiter(Policy):
     def situations(self) -> Mapping[str, Callable[[], _Line]]:
         """A call may start; it has to wait, as long as it would at most; it would have to wait longer than that."""
         found: dict[str, Callable[[], _Line]] = {"allowed": _Line}
-        last = self.per if self.burst is None else self.per / self.rate
+        last = self.per if self.burst is None else self.gap
         forever = self.max_wait == float("inf")
         if self.max_wait > 0:
             found["queued"] = lambda: _Held(last if forever else self.max_wait)
@@ -141,12 +143,12 @@ class _Line:
     def due(self, limit: RateLimiter, now: float, ahead: int) -> float:
         """When a call may start that has so many others before it."""
         if limit.burst is not None:
-            return max(self.full_at, now) + (ahead + 1 - limit.burst) * limit.per / limit.rate
-        rate = int(limit.rate)
-        rounds, place = divmod(ahead, rate)
+            return max(self.full_at, now) + (ahead + 1 - limit.burst) * limit.gap
+        rate = limit.whole_rate
+        rounds, place = divmod(ahead, rate) if ahead else (0, 0)
         place += len(self.starts) - rate
-        leaves = self.starts[place] + limit.per if place >= 0 else now  # when that start leaves the window
-        return max(leaves, now) + rounds * limit.per
+        moment = self.starts[place] + limit.per if place >= 0 else now  # when that start leaves the window
+        return max(moment, now) + rounds * limit.per
 
     def admits(self, limit: RateLimiter, clock: Callable[[], float]) -> bool:
         """Let a call start at once, if it may and nobody waits longer for it."""
@@ -191,12 +193,14 @@ class _Line:
     def _count(self, limit: RateLimiter, now: float) -> None:
         """Write down that a call starts now."""
         if limit.burst is not None:
-            self.full_at = max(self.full_at, now) + limit.per / limit.rate
+            self.full_at = max(self.full_at, now) + limit.gap
             return
-        self.starts.append(now)
-        self._window = max(self._window, limit.per)  # of a changed copy that shares this, too
-        while self.starts and self.starts[0] + self._window <= now:
-            self.starts.popleft()
+        starts = self.starts
+        starts.append(now)
+        if limit.per > self._window:
+            self._window = limit.per  # the longest, where changed copies share this
+        while starts and starts[0] + self._window <= now:
+            starts.popleft()
 
 
 def _seconds_until(due: float, now: float) -> float:
