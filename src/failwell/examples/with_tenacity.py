@@ -45,7 +45,7 @@ async def load_user_in_time(get: Get) -> object:
 
 
 if __name__ == "__main__":
-    from failwell import explore
+    from failwell.flow import explore
 
     for path in explore(load_user).paths:
         print(path)

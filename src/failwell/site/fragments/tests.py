@@ -20,7 +20,7 @@ def test_file(slug: str) -> str:
     """
     shown = card(slug)
     layers = explore(shown.example, shown.operation, outcomes=("ok",)).layers
-    outcomes = ("ok", *kinds_of_failure(layers), "hang")
+    outcomes: tuple[str | type[Exception], ...] = ("ok", *kinds_of_failure(layers), "hang")
     name = f'CARDS["{slug}"].example'
     subject = Subject("failwell.catalog", "CARDS", name, shown.operation, f"failwell tests {slug} -o test_{slug}.py")
     text = written(explore(shown.example, shown.operation, outcomes=outcomes), subject, outcomes)
