@@ -44,7 +44,7 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "Cache in a store": lambda: Cache(5.0, store=Shelf()),
     "CircuitBreaker": lambda: CircuitBreaker(99, slow_call=0.5, on_open=calls_back),
     "CircuitBreaker with a window": lambda: CircuitBreaker(99, window=TimeWindow(60.0)),
-    "RateLimiter": lambda: RateLimiter(1, per=3.0, max_wait=99.0),
+    "RateLimiter": lambda: RateLimiter(1, max_wait=99.0),
     "Bulkhead": lambda: Bulkhead(1, max_queue=1, queue_timeout=2.0),
     "Validate": lambda: Validate(accepts, accepts),
     "Fallback to a router": lambda: Fallback(Router({"slow": World(True).operation("poor", takes=1.0)}, selects)),
