@@ -28,7 +28,7 @@ from failwell import (
 )
 from failwell.backoff import Exponential, Fixed, Linear
 from failwell.catalog import CARDS
-from failwell.errors import RateLimitedError, TimeoutExceeded, TooManyPaths
+from failwell.errors import RateLimitedError, TimeoutExceeded, TooManyPaths, UnavailableError
 from failwell.events import (
     Attempt,
     CacheMiss,
@@ -39,15 +39,17 @@ from failwell.events import (
     Queued,
     Rejected,
     StaleServed,
+    StepCompleted,
+    StepStarted,
     TimedOut,
     Waiting,
 )
 from failwell.flow import Exploration, Path
-from failwell.flow.lint import RULES, Finding
-from failwell.flow.lint.evidence import code, less, roomy, span
+from failwell.flow.lint import RULES, Finding, lint
+from failwell.flow.lint.evidence import Evidence, code, less, roomy, span
 from failwell.flow.lint.facts import Attempted, Facts, Happened, NeverEnds, Seen
 from failwell.policy import Operation, Pattern
-from failwell.runtime import LATE
+from failwell.runtime import LATE, deadline
 from failwell.site.fragments._subjects import subject
 from failwell.site.fragments.lint import CASES, explored, found, load, mirror
 from tests.flow.stacks import explored as explored_text
@@ -246,6 +248,58 @@ class TestRetryCannotFinish:
 
     def test_is_quiet_where_something_else_keeps_attempts_from_being_made(self) -> None:
         assert found(self.rule, Timeout(5) >> Retry(5, Fixed(0.1)) >> CircuitBreaker(2)) == []
+        assert found(self.rule, Timeout(5) >> Retry(5, Fixed(0.1), on=Exception) >> CircuitBreaker(2)) == []
+        assert found(self.rule, Retry(5, Fixed(0.1), on=Exception, max_elapsed=5) >> CircuitBreaker(2)) == []
+
+    def test_knows_a_limit_that_is_told_to_whoever_is_inside(self) -> None:
+        class Until(Policy):
+            def __init__(self, seconds: float) -> None:
+                self.seconds = seconds
+
+            async def run(self, call: Any, rt: Any) -> Any:
+                token = deadline.set(rt.now() + self.seconds)
+                try:
+                    return await call()
+                finally:
+                    deadline.reset(token)
+
+        finding = one(self.rule, Until(4) >> Retry(4, Fixed(3)))
+        assert "the limit of Until is 4 s" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+        late = one(self.rule, Hurried(4) >> Timeout(1))
+        assert late.message == (
+            "Hurried never makes attempt 4: the time it has is 0 s, and the attempts before it take longer."
+        )
+
+    def test_names_the_value_where_a_layer_cannot_be_had_with_it(self) -> None:
+        class Short(Limit):
+            def __init__(self, seconds: float) -> None:
+                if seconds > 5:
+                    raise RuntimeError("too long")
+                super().__init__(seconds)
+
+        finding = one(self.rule, Short(3) >> Again(5))
+        assert "Give it at least 4.4 s: `Short(4.4)`" in finding.advice
+        finding = one(self.rule, Short(3) >> Again(6))
+        assert "Give it at least 5.5 s: `seconds=5.5`" in finding.advice
+        assert finding.remedy == ()
+
+    def test_says_so_where_it_is_not_the_waits_that_take_the_time(self) -> None:
+        target = Retry(3, Fixed(0), max_elapsed=1) >> RateLimiter(1, per=10, max_wait=20)
+        finding = one(self.rule, target)
+        assert finding.message == (
+            "Retry never makes attempt 3: its max_elapsed is 1 s, and the attempts before it take longer."
+        )
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_sees_the_retries_of_a_saga_that_is_an_alternative(self) -> None:
+        async def pay(state: Any) -> None:
+            raise NotImplementedError
+
+        saga = Saga([Step(pay, mirror, retry=Retry(4, Fixed(3)))])
+        finding = one(self.rule, Timeout(5) >> Fallback(saga) >> Timeout(1))
+        assert "Retry of pay never makes attempt 4" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
 
 
 def test_many_calls_of_one_retry_are_no_amplification() -> None:
@@ -254,6 +308,12 @@ def test_many_calls_of_one_retry_are_no_amplification() -> None:
 
 def test_few_calls_of_two_retries_are_no_amplification() -> None:
     assert "retry-amplification" not in rules(Retry(5, Fixed(1)) >> Retry(2, Fixed(1)) >> Timeout(1))
+
+
+def test_how_many_calls_are_too_many_can_be_said() -> None:
+    exploration = explore(Timeout(60) >> Retry(3, Fixed(1)) >> Retry(2, Fixed(1)))
+    assert [finding.rule for finding in lint(exploration, most_calls=5)] == ["retry-amplification"]
+    assert lint(exploration, most_calls=6) == []
 
 
 def test_a_retry_around_a_saga_with_retries_is_amplification() -> None:
@@ -333,6 +393,10 @@ class TestBackoffCap:
     def test_is_quiet_where_the_last_attempt_is_never_made(self) -> None:
         assert found(self.rule, Timeout(2) >> Retry(5, Exponential(1, max=30))) == []
 
+    def test_a_cap_that_no_wait_ever_comes_to_is_only_left_out(self) -> None:
+        finding = one(self.rule, Retry(3, Linear(1, 0, max=30)) >> Timeout(1))
+        assert finding.advice == "Leave the cap out: `Retry(backoff=Linear(step=0))`."
+
 
 # --- timeouts ------------------------------------------------------------------------------------
 
@@ -373,6 +437,19 @@ class TestTimeoutsNestedWrong:
         assert "Saga (20 s) can never fire" in finding.message
         assert found(self.rule, stacked(finding.remedy)) == []
 
+    def test_takes_the_alternative_as_evidence_not_the_operation(self) -> None:
+        target = Timeout(5) >> Fallback(Timeout(8)(mirror))
+        [finding] = explore(target, "load", outcomes=("hang", "fail", "ok")).lint()
+        assert finding.rule == self.rule
+        assert finding.path.calls == {"load": 1, "mirror": 1}
+
+    def test_knows_limits_by_what_they_report_whatever_their_parameters_are_called(self) -> None:
+        finding = one(self.rule, Timeout(5) >> Capped(8))
+        assert finding.advice == "Give Capped less than 5 s, or Timeout more."
+        finding = one(self.rule, Capped(5) >> Timeout(8))
+        assert finding.advice == "Give the inner one less: `Timeout(2.5)`."
+        assert found(self.rule, stacked(finding.remedy)) == []
+
 
 def test_a_generous_limit_around_everything_is_no_fault() -> None:
     assert rules(Timeout(300) >> Retry(3, Fixed(1)) >> Timeout(5)) == []
@@ -396,7 +473,7 @@ class TestQueueOutlastsTimeout:
         assert found(self.rule, Timeout(5) >> Bulkhead(1)) == []
 
     def test_is_quiet_where_attempts_before_took_the_time(self) -> None:
-        target = Timeout(10) >> Retry(3, Fixed(1), on=Exception) >> Bulkhead(1, max_queue=1, queue_timeout=4)
+        target = Timeout(10) >> Retry(3, Fixed(4), on=Exception) >> Bulkhead(1, max_queue=1, queue_timeout=4)
         assert found(self.rule, target >> Timeout(3)) == []
 
 
@@ -451,6 +528,21 @@ class TestBreakers:
         target = Retry(3, Fixed(0), on=Exception, respect_retry_after=False) >> CircuitBreaker(2) >> Timeout(1)
         assert warnings(target) == ["breaker-open-retried"]
 
+    def test_a_retry_that_must_try_again_is_told_to_wait_as_long_as_it_is_asked_to(self) -> None:
+        class Shut(Fuse):
+            error = UnavailableError("blown", retry_after=60.0)
+
+        target = Retry(3, Fixed(1), respect_retry_after=False) >> Shut() >> Timeout(1)
+        finding = one("breaker-open-retried", target)
+        assert finding.advice == "Let it wait for as long as it is asked to: `Retry(backoff=Fixed())`."
+        assert found("breaker-open-retried", stacked(finding.remedy)) == []
+
+    def test_breakers_inside_of_foreign_code_are_judged_by_what_they_report(self) -> None:
+        async def plain(fetch: Callable[[], Any]) -> Any:
+            return await (Again(2) >> Refusing()).call(fetch)
+
+        assert rules(plain) == []
+
 
 class TestLimiters:
     rule = "limiter-inside-retry"
@@ -502,6 +594,12 @@ class TestStaleNeverServed:
 
         assert found(self.rule, Cache(60, stale_if_error=60, stale_on=of_a_server)) == []
 
+    def test_looks_for_the_reason_inside_where_a_limit_inside_ends_hangs_as_well(self) -> None:
+        cache = Cache(60, stale_if_error=600, stale_on=TimeoutError)
+        assert found(self.rule, Timeout(5) >> cache >> Timeout(2)) == []
+        finding = one(self.rule, Timeout(5) >> cache >> Fallback(Fallback.value(0)) >> Timeout(2))
+        assert "`Fallback(value 0)` inside of it always answers" in finding.message
+
 
 class TestFallbackNeverReached:
     rule = "fallback-never-reached"
@@ -546,11 +644,27 @@ class TestLayerNeverActs:
         assert found(self.rule, Retry(3, on=KeyError) >> CircuitBreaker(on=ValueError) >> Timeout(1)) == []
 
     def test_is_quiet_about_a_policy_that_reports_nothing(self) -> None:
-        class Silent(Policy):
-            async def run(self, call: Any, rt: Any) -> Any:
-                return await call()
-
         assert found(self.rule, Silent() >> Fallback(Fallback.value(0))) == []
+
+    def test_is_quiet_about_a_policy_whose_on_means_something_else(self) -> None:
+        class Sometimes(Again):
+            def __init__(self, max_attempts: int, on: str) -> None:
+                super().__init__(max_attempts)
+                self.on = on
+
+        assert found(self.rule, Sometimes(3, on="tuesday") >> Fallback(Fallback.value(0))) == []
+
+    def test_says_less_where_more_would_take_too_long_to_know(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        exploration = explore(Retry(3, on=ConnectionError)(Saga([Step(load, mirror)])), "load")
+        explored_for_real = Evidence._explored
+
+        def only_the_whole(self: Evidence, layers: Any, *more: Any) -> Any:
+            whole = len(layers) > 1 or not isinstance(layers[0], Saga)
+            return explored_for_real(self, layers, *more) if whole else None
+
+        monkeypatch.setattr(Evidence, "_explored", only_the_whole)
+        [finding] = [finding for finding in exploration.lint() if finding.rule == self.rule]
+        assert "out of what is inside comes something else" in finding.message
 
 
 # --- sagas ---------------------------------------------------------------------------------------
@@ -611,14 +725,75 @@ class Limit(Policy):
         return answer
 
 
+class Silent(Policy):
+    async def run(self, call: Any, rt: Any) -> Any:
+        return await call()
+
+
+class Capped(Policy):
+    def __init__(self, after: float) -> None:
+        self.after = after
+
+    run = Limit.run
+
+    @property
+    def seconds(self) -> float:
+        return self.after
+
+
+class Hurried(Policy):
+    def __init__(self, max_attempts: int) -> None:
+        self.max_attempts = max_attempts
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        try:
+            rt.emit(Attempt, 1)
+            return await call()
+        except Exception as error:
+            rt.emit(GaveUp, 1, 0.0, error, GaveUp.NO_TIME_LEFT)
+            raise
+
+
+class Refusing(Policy):
+    async def run(self, call: Any, rt: Any) -> Any:
+        rt.emit(Rejected, "never", 60.0)
+        raise RuntimeError("never")
+
+
+class Single(Policy):
+    def __init__(self, other: Callable[..., Any]) -> None:
+        self.other = other
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        try:
+            return await call()
+        except Exception as error:
+            rt.emit(FellBack, self.other.__name__, 1, error)
+            return await rt.invoke(self.other)
+
+
+class Steps(Operation):
+    @property
+    def is_async(self) -> bool:
+        return True
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        for order, step in enumerate((load, mirror), 1):
+            rt.emit(StepStarted, step.__name__, order)
+            await rt.invoke(step)
+            rt.emit(StepCompleted, step.__name__)
+
+
 class Fuse(Policy):
+    error: Exception = RuntimeError("blown")
+
     def situations(self) -> dict[str, Callable[[], list[bool]]]:
         return {"whole": lambda: [False], "blown": lambda: [True]}
 
     async def run(self, call: Any, rt: Any) -> Any:
         if rt.state[0]:
             rt.emit(Rejected, "blown", 60.0)
-            raise RuntimeError("blown")
+            raise self.error
         try:
             return await call()
         except Exception:
@@ -701,10 +876,17 @@ class Instead(Policy):
             Again(3) >> Fallback(Fallback.value(0)) >> Limit(1),
             Fallback(Fallback.value(0)) >> Again(3) >> Limit(1),
         ),
+        ("fallback-calls-what-failed", Single(load) >> Limit(1), Single(mirror) >> Limit(1)),
+        ("saga-step-cannot-be-undone", Steps(), Saga([Step(load, mirror)])),
+        (
+            "cache-stores-degraded",
+            Limit(9)(Fallback((Memory() >> Instead(mirror))(archive))(load)),
+            Limit(9)(Fallback((Instead(mirror) >> Memory())(archive))(load)),
+        ),
         ("hang-never-ended", Again(3), Again(3) >> Limit(1)),
     ],
 )
-def test_policies_of_ones_own_are_judged_by_what_they_report(rule: str, wrong: Policy, right: Policy) -> None:
+def test_policies_of_ones_own_are_judged_by_what_they_report(rule: str, wrong: Any, right: Any) -> None:
     finding = one(rule, wrong)
     assert found(rule, right) == []
     if finding.remedy:

@@ -59,13 +59,15 @@ NOTES = frozenset({"backoff-cap-never-reached", "hang-never-ended"})
 """Rules whose findings are facts that may well be meant."""
 
 
-def lint(exploration: Exploration) -> list[Finding]:
+def lint(exploration: Exploration, *, most_calls: int = 10) -> list[Finding]:
     """All findings of an exploration, warnings first.
 
     Args:
         exploration: What was explored.
+        most_calls: How many calls of one operation, on one path, are not too many where several layers that try
+            again multiply them.
     """
-    evidence = Evidence(exploration)
+    evidence = Evidence(exploration, most_calls)
     findings = [
         Finding(
             rule,

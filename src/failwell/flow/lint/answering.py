@@ -129,8 +129,7 @@ def fallback_never_reached(evidence: Evidence) -> Iterator[Found]:
             turned = (*others[: missed[0] - 2], *others[missed[0] - 1 :], others[missed[0] - 2])
             advice = f"Ask {before} last: {evidence.told(layer, **{name: turned})}."
             remedy = evidence.with_changed((layer, {name: turned}))
-            seen = evidence.facts.get(Fell(layer, missed[0] - 1))
-            path = seen.path if seen is not None else evidence.shortest_path()
+            path = evidence.facts[Fell(layer, missed[0] - 1)].path
         else:
             why, advice, remedy = _nothing_to_do(evidence, layer, "on")
             path = evidence.shortest_path(_is_troubled)
@@ -204,8 +203,7 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> tuple[str,
         if evidence.never_fails(evidence.exploration.layers[place]):  # inside, it would only take the other one's work
             return why, "Leave one of them out.", evidence.without(layer)
         return why, f"Put it inside of that: {order(remedy)}.", remedy
-    raised = sorted(evidence.raised_inside(place) or ())
-    told = " and ".join(raised) or "nothing"
+    told = " and ".join(sorted(evidence.raised_inside(place))) or "something else"
     handled = evidence.told_value(layer, parameter)
     return (
         f"out of what is inside comes {told}, and it handles {handled}",

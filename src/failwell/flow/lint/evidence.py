@@ -48,10 +48,12 @@ class Evidence:
 
     Args:
         exploration: What was explored.
+        most_calls: How many calls of one operation are not too many where several layers multiply them.
     """
 
-    def __init__(self, exploration: Exploration) -> None:
+    def __init__(self, exploration: Exploration, most_calls: int = 10) -> None:
         self.exploration = exploration
+        self.most_calls = most_calls
         self.facts = Facts(exploration.paths, exploration.not_idempotent)
         self.layers: dict[Key, Placed] = {}
         self._known: dict[tuple[tuple[int, ...], tuple[type[Exception], ...]], Exploration | None] = {}
@@ -98,7 +100,7 @@ class Evidence:
         seen = [(fact, how) for fact in facts if (how := self.facts.get(fact)) is not None]
         return min(seen, key=lambda one: len(one[1].path.trace), default=None)
 
-    def shortest_path(self, shows: Callable[[Path], object] = lambda _: True) -> Path:
+    def shortest_path(self, shows: Callable[[Path], object]) -> Path:
         """The shortest path that shows something; if there is none, the shortest of all.
 
         Args:
@@ -195,12 +197,9 @@ class Evidence:
             layer: Which layer.
             **changes: Parameters by name.
         """
-        placed = self.layers.get(layer)
-        if placed is None:
-            return None
         try:
-            return placed.pattern.replace(**changes)
-        except (TypeError, ValueError):
+            return self.layers[layer].pattern.replace(**changes)
+        except Exception:  # a user's own may do anything
             return None
 
     def with_changed(self, *changes: tuple[Key, Mapping[str, Any]]) -> tuple[Pattern, ...]:
@@ -295,19 +294,16 @@ class Evidence:
             kinds.append(handled)
         return tuple(dict.fromkeys(kinds))
 
-    def raised_inside(self, place: int) -> set[str] | None:
-        """The types of errors that come out of what is inside of a layer; None where that cannot be known.
+    def raised_inside(self, place: int) -> set[str]:
+        """The types of errors that come out of what is inside of a layer, as far as that can be known.
 
         Args:
             place: The number of the layer.
         """
         inner = self.exploration.layers[place + 1 :]
-        if not inner:
-            return {"whatever the operation raises"}
-        found = self._explored(inner)
-        if found is None:
-            return None
-        return {type(path.error).__name__ for path in found.paths if path.error is not None}
+        found = self._explored(inner) if inner else None
+        paths = found.paths if found is not None else ()
+        return {type(path.error).__name__ for path in paths if path.error is not None}
 
     def always_answers(self, place: int) -> int | None:
         """The innermost layer inside of a place that never fails; None if there is none.
@@ -485,11 +481,13 @@ def span(value: float) -> str:
 
 
 def roomy(value: float) -> float:
-    """Somewhat more than a number, with two digits.
+    """Somewhat more than a number, with two digits; nothing is more than nothing.
 
     Args:
-        value: A number above 0.
+        value: A number that is not negative.
     """
+    if not value:
+        return 0
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return _whole(math.ceil(round(value * 1.1 / step, 6)) * step)
 

@@ -222,6 +222,9 @@ class Facts:
         """The shortest path that shows a fact, or None."""
         return self._seen.get(type(fact), {}).get(fact)
 
+    def __getitem__(self, fact: Fact) -> Seen:
+        return self._seen[type(fact)][fact]
+
     def all(self, kind: type[F]) -> Iterator[tuple[F, Seen]]:
         """The facts of one kind."""
         yield from self._seen.get(kind, {}).items()  # type: ignore[misc]
@@ -245,10 +248,8 @@ class Facts:
                 node = _Node(nodes[-1].moment)
                 node.go_on(item, not_idempotent)
                 nodes.append(node)
-            last = nodes[-1]
-            if last.best is None or len(trace) < len(last.best.trace):
-                last.best = path
-            for fact in last.moment.at_the_end(path):
+            nodes[-1].best = path  # none below it is as short
+            for fact in nodes[-1].moment.at_the_end(path):
                 self._keep(fact, path, ())
             before = trace
         self._leave(nodes, -1)
@@ -372,7 +373,7 @@ class _Node:
             case Waiting():
                 self._waiting(event, layer)
             case GaveUp():
-                if event.reason == GaveUp.NO_TIME_LEFT:
+                if event.reason == GaveUp.NO_TIME_LEFT and self.moment.refused is None:
                     self._note(OutOfTime(layer), event)
             case TimedOut():
                 self._timed_out(event, layer)
@@ -400,11 +401,16 @@ class _Node:
 
     def _waiting(self, event: Waiting, layer: Key) -> None:
         before = self.moment
-        self._note(Waited(layer, event.attempt, event.between[1]), event)
         refused = before.refused
-        if refused is not None and refused.retry_after is not None and event.delay < refused.retry_after - 1e-9:
+        if refused is None:
+            self._note(Waited(layer, event.attempt, event.between[1]), event)
+            self.moment = before._replace(last={**before.last, layer: event})
+            return
+        # How long this wait is follows from what was refused, and says nothing of the layer's own waits.
+        if refused.retry_after is not None and event.delay < refused.retry_after - 1e-9:
             self._note(RetriedEarly(layer, (refused.layer, refused.operation)), refused, event)
-        self.moment = before._replace(last={**before.last, layer: event}, refused=None)
+        others = {key: last for key, last in before.last.items() if key != layer}
+        self.moment = before._replace(last=others, refused=None)
 
     def _timed_out(self, event: TimedOut, layer: Key) -> None:
         before = self.moment
@@ -437,19 +443,16 @@ class _Node:
             self._note(FellOnto(layer, event.alternative, event.order), event)
         self.moment = before._replace(cause=event)
 
-    def _saga(self, event: Event, layer: Key) -> None:
+    def _saga(self, event: StepStarted | StepCompleted | Compensated | CompensationFailed, layer: Key) -> None:
         run = self.moment.runs.get(layer, _Run())
-        match event:
-            case StepStarted():
-                if event.order == 1:  # it runs once more
-                    for fact in _left_done(layer, run):
-                        self._note(fact)
-                    run = _Run()
-                run = run._replace(under_way=event.step)
-            case StepCompleted():
-                run = _Run((*run.done, event.step))
-            case Compensated() | CompensationFailed():
-                run = run._replace(done=tuple(step for step in run.done if step != event.step))
-            case _:
-                pass
+        if isinstance(event, StepStarted):
+            if event.order == 1:  # it runs once more
+                for fact in _left_done(layer, run):
+                    self._note(fact)
+                run = _Run()
+            run = run._replace(under_way=event.step)
+        elif isinstance(event, StepCompleted):
+            run = _Run((*run.done, event.step))
+        else:
+            run = run._replace(done=tuple(step for step in run.done if step != event.step))
         self.moment = self.moment._replace(runs={**self.moment.runs, layer: run})

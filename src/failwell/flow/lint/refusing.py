@@ -47,12 +47,10 @@ def breaker_outside_retry(evidence: Evidence) -> Iterator[Found]:
             continue
         place, retry = max(inside)
         calls = evidence.attempts[retry]
-        seen = evidence.shortest([Happened(retry, GaveUp)]) or evidence.shortest([Attempted(retry, calls)])
-        if seen is None:
-            continue
+        seen = evidence.facts.get(Happened(retry, GaveUp)) or evidence.facts[Attempted(retry, calls)]
         remedy = evidence.moved(breaker, place)
         yield Found(
-            seen[1].path,
+            seen.path,
             f"{evidence.name(breaker)} counts one failure for up to {calls} failed calls, because "
             f"{evidence.name(retry)} is inside of it: it opens late, and attempts go on while it should be open.",
             f"Turn them round: {order(remedy)}.",

@@ -14,9 +14,6 @@ from failwell.flow.lint.finding import Found
 
 __all__ = ["backoff_cap_never_reached", "retry_amplification", "retry_cannot_finish", "retry_not_idempotent"]
 
-MOST_CALLS = 10
-"""More calls of one operation than this, on one path, are too many where several layers multiply them."""
-
 
 def retry_cannot_finish(evidence: Evidence) -> Iterator[Found]:
     """The time is up before the last attempt, whatever happens."""
@@ -33,23 +30,27 @@ def retry_cannot_finish(evidence: Evidence) -> Iterator[Found]:
 def _cannot_finish(evidence: Evidence, layer: Key, reached: int, wanted: int, seen: Seen) -> Found:
     waits = _all_waits(evidence, layer, wanted)
     each = _time_of_an_attempt(evidence, layer)
-    needed = roomy(waits) if not each else waits + wanted * each
-    limits = _limits(evidence, layer, needed)
+    needed = waits + wanted * each if each else roomy(waits)
     name, limit = _limit(evidence, layer, seen)
-    message = (
-        f"{evidence.name(layer)} never makes attempt {wanted}: the waits before it take {span(waits)}, "
-        f"and {name} is {span(limit)}."
-    )
-    more = " or ".join(evidence.told(one, **{parameter: needed}) for one, parameter in limits)
-    with_time = f", so that each attempt has its {span(each)}" if each else ""
+    message = f"{evidence.name(layer)} never makes attempt {wanted}: "
     fewer = evidence.told(layer, max_attempts=reached)
-    given = f"Give it at least {span(needed)}{with_time}: {more}" if more else f"Give it at least {span(needed)}"
+    limits = _limits(evidence, layer, needed)
+    if not limits:  # then it is not the waits that take the time
+        return Found(
+            seen.path,
+            f"{message}{name} is {span(limit)}, and the attempts before it take longer.",
+            f"Stop after {reached}: {fewer}.",
+            (layer[0],),
+            evidence.with_changed((layer, {"max_attempts": reached})),
+        )
+    more = " and ".join(evidence.told(one, **{parameter: needed}) for one, parameter in limits)
+    with_time = f", so that each attempt has its {span(each)}" if each else ""
     return Found(
         seen.path,
-        message,
-        f"{given}; or stop after {reached}: {fewer}.",
+        f"{message}the waits before it take {span(waits)}, and {name} is {span(limit)}.",
+        f"Give it at least {span(needed)}{with_time}: {more}; or stop after {reached}: {fewer}.",
         tuple(dict.fromkeys([layer[0], *(one[0] for one, _ in limits)])),
-        evidence.with_changed(*((one, {parameter: needed}) for one, parameter in limits)) if limits else (),
+        evidence.with_changed(*((one, {parameter: needed}) for one, parameter in limits)),
     )
 
 
@@ -116,9 +117,9 @@ def retry_amplification(evidence: Evidence) -> Iterator[Found]:
     for fact, _ in evidence.facts.all(Made):
         most[fact.operation] = max(most.get(fact.operation, 0), fact.number)
     for operation, calls in most.items():
-        seen = evidence.facts.get(Made(operation, calls))
-        if calls <= MOST_CALLS or seen is None:
+        if calls <= evidence.most_calls:
             continue
+        seen = evidence.facts[Made(operation, calls)]
         attempts: dict[Key, int] = {}
         for event in seen.path.events:
             if isinstance(event, Attempt):
@@ -187,19 +188,17 @@ def backoff_cap_never_reached(evidence: Evidence) -> Iterator[Found]:
             longest = max(waits.values())
             if cap == usual or cap <= longest:
                 continue
-            seen = evidence.facts.get(Attempted(layer, reached))
             without = with_attribute(backoff, "max", usual if usual is not None else longest)
             enough = _attempts_to(backoff, cap)
             later = f", or make {enough} attempts: {evidence.told(layer, max_attempts=enough)}" if enough else ""
-            if seen is not None:
-                yield Found(
-                    seen.path,
-                    f"The waits of {evidence.name(layer)} never come to their cap of {span(cap)}: "
-                    f"the longest of its {len(waits)} is {span(longest)}.",
-                    f"Leave the cap out: {evidence.told(layer, **{name: without})}{later}.",
-                    (layer[0],),
-                    evidence.with_changed((layer, {name: without})),
-                )
+            yield Found(
+                evidence.facts[Attempted(layer, reached)].path,
+                f"The waits of {evidence.name(layer)} never come to their cap of {span(cap)}: "
+                f"the longest of its {len(waits)} is {span(longest)}.",
+                f"Leave the cap out: {evidence.told(layer, **{name: without})}{later}.",
+                (layer[0],),
+                evidence.with_changed((layer, {name: without})),
+            )
 
 
 def _usual_cap(backoff: Any) -> float | None:
