@@ -4,6 +4,7 @@ from failwell.flow.explore import Diverged, Exploration, explore, follow
 from failwell.flow.graph import Edge, Graph, Node
 from failwell.flow.path import Answer, Choice, Path
 from failwell.flow.report import Report
+from failwell.flow.trace import Recorded, match, timed
 
 __all__ = [
     "Answer",
@@ -14,7 +15,10 @@ __all__ = [
     "Graph",
     "Node",
     "Path",
+    "Recorded",
     "Report",
     "explore",
     "follow",
+    "match",
+    "timed",
 ]
