@@ -464,6 +464,14 @@ def test_a_slot_is_taken_until_its_thread_is_done_though_the_caller_has_left() -
         assert Bulkhead(threads=1).outcome(operation).value == "answer"
 
 
+def test_who_leaves_in_the_moment_in_which_its_thread_is_done_leaves_no_slot_taken() -> None:
+    slots = Bulkhead(threads=1).live_state()
+    job = module._Job(module._Pool(1, "quick"), slots)
+    slots.ended(job)
+    job.left()
+    assert slots.active == 0
+
+
 def test_nothing_new_starts_in_its_threads_when_the_caller_has_left() -> None:
     operation = World(False).operation(ConnectionError, "answer", takes=10)
     bulkhead = Bulkhead(threads=1)
