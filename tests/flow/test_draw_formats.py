@@ -232,3 +232,9 @@ def test_same_bytes_in_every_process() -> None:
     }
     here = hashlib.sha256(b"".join(draw(g, f) for g in GRAPHS.values() for f in FORMATS if f != "png")).hexdigest()
     assert found == {here}
+
+
+def test_a_large_drawing_is_painted_too() -> None:
+    graph = explore(Retry(20) >> Timeout(30), outcomes=("ok", "fail")).graph(compact=False)
+    assert len(graph.nodes) > 40
+    assert draw(graph, "png").startswith(b"\x89PNG")

@@ -97,6 +97,15 @@ def _with_text(picture: bytes, words: dict[str, str]) -> bytes:
 # --- painting ----------------------------------------------------------------------------------------
 
 
+_LONGEST = 8_000
+"""Graphviz refuses a literal of more than 16,384 letters, but joins several."""
+
+
+def _in_pieces(text: str) -> str:
+    """A long text as literals that Graphviz joins."""
+    return " + ".join(f'"{text[at : at + _LONGEST]}"' for at in range(0, len(text), _LONGEST))
+
+
 class _Painter:
     """Writes a scene as Graphviz's own drawing operations, and its words as nodes without a shape."""
 
@@ -136,7 +145,7 @@ class _Painter:
         )
         return (
             f'digraph {{ graph [label="" pad=0 dpi={SHARPNESS} notranslate=true bgcolor="{board}" '
-            f'_background="{"".join(self.operations)}"];\n'
+            f"_background={_in_pieces(''.join(self.operations))}];\n"
             f'node [label="" shape=none fixedsize=true margin=0];\n{corners}{"".join(self.words)}}}\n'
         )
 
