@@ -51,7 +51,8 @@ def roles(machine: Graph) -> dict[str, str]:
 
 
 def test_the_breaker_is_the_textbook_picture() -> None:
-    machine = state_machine(CircuitBreaker())
+    breaker = CircuitBreaker(5, recovery_timeout=60)
+    machine = state_machine(breaker)
     assert ways(machine) == {
         ("closed", "5 failures", "CircuitOpened", "open"),
         ("open", "after 60 s", "", "half-open"),
@@ -64,7 +65,7 @@ def test_the_breaker_is_the_textbook_picture() -> None:
         "half-open": ("calls pass, 1 at a time",),
     }
     assert roles(machine) == {"closed": "success", "open": "error", "half-open": "recovery"}
-    assert machine.title == "CircuitBreaker()"
+    assert machine.title == repr(breaker)
 
 
 @settings(max_examples=25, deadline=None)
@@ -336,7 +337,7 @@ class Forgetful(Fuse):
 
 
 def test_a_layer_that_keeps_state_elsewhere_is_found_out() -> None:
-    with pytest.raises(NotDeterministic, match="Forgetful .* keep it in situations"):
+    with pytest.raises(NotDeterministic, match=r"Forgetful .* keep it in situations"):
         state_machine(Forgetful(40))
 
 
