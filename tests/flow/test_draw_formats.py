@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from failwell import Retry, Timeout, explore
 from failwell.flow import Edge, Graph, Node
 from failwell.flow.draw import FORMATS, DrawingFailed, draw, graphviz, theme
 from failwell.flow.draw.mermaid import escaped
