@@ -7,8 +7,10 @@ import re
 import pytest
 from playwright.sync_api import Browser
 
+from failwell.flow.draw import draw
 from failwell.site.fragments import render
-from failwell.site.fragments._subjects import subjects
+from failwell.site.fragments._measures import explored
+from failwell.site.fragments._subjects import subject, subjects
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("light")]
 
@@ -27,6 +29,26 @@ def test_mermaid_draws_every_sequence(browser: Browser, address: str) -> None:
                 assert drawn.count('class="messageLine') == len(re.findall(r"^ +p\d+-", text, re.MULTILINE)), slug
                 assert drawn.count('class="note"') == text.count("Note over"), slug
                 assert all(name in drawn for name in people if re.fullmatch(r"\w+", name)), slug
+
+
+def test_mermaid_draws_every_way_to_end_and_every_state_machine(browser: Browser, address: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/")
+        page.add_script_tag(url=f"{address}/assets/vendor/mermaid.js")
+
+        def drawn(name: str, text: str) -> str:
+            return str(page.evaluate("async ([name, text]) => (await mermaid.render(name, text)).svg", [name, text]))
+
+        for slug in subjects():
+            for number, text in enumerate(re.findall(r"```mermaid\n(.*?)```", render("ends", slug), re.DOTALL)):
+                image = drawn(f"ends-{slug}-{number}", text)
+                assert image.count('class="messageLine') == len(re.findall(r"^ +p\d+-", text, re.MULTILINE)), slug
+                assert image.count('class="note"') == text.count("Note over"), slug
+            for number, machine in enumerate(explored(*subject(slug)[1:]).states()):
+                image = drawn(f"states-{slug}-{number}", draw(machine, "mmd").decode())
+                assert all(node.title in image for node in machine.nodes), slug
+                assert len(re.findall(r'data-edge="true"', image)) == len(machine.edges), slug
 
 
 def test_a_picked_path_lights_up_and_goes_out_again(browser: Browser, address: str) -> None:
