@@ -19,7 +19,7 @@ from failwell.backoff import Exponential, Fixed
 from failwell.errors import TooManyPaths
 from failwell.events import Attempt, Called, Cancelled, Slept
 from failwell.flow import Choice, Path
-from failwell.flow.draw import draw
+from failwell.flow.draw import draw, theme
 from failwell.flow.draw.timeline import Bar, bars, flow_with_times, timeline, timeline_text
 from failwell.flow.story import steps
 from failwell.flow.trace import Recorded, match, timed
@@ -316,6 +316,14 @@ def test_every_path_lights_up_its_own_boxes_and_arrows(name: str, compact: bool)
         assert {f"p-step{number}" for number in range(1, count + 1)} <= set(ids)
         assert len(ids) == len(set(ids))
         assert (root.findtext(f"{SVG}desc") or "").startswith(f"The lit path: {path}.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_not_lit_can_still_be_read(scheme: theme.Scheme) -> None:
+    assert theme.contrast(theme.QUIET.on(scheme), theme.BOARD.on(scheme)) >= 4.5
+    drawn = draw(GRAPHS["retry"], "svg", lit=explore(POLICIES["retry"], "call_api").paths[0]).decode()
+    assert ".fw-dim text{fill:var(--_quiet)}" in drawn
+    assert "opacity" not in drawn
 
 
 def test_a_lit_png_is_another_picture() -> None:

@@ -455,7 +455,8 @@ def _drawn(scene: _Scene, put: _Put, prefix: str) -> Iterator[str]:
     if bar.kind == "limit":
         x, half = num(put.right), _BAR / 2 + 2
         yield f'<path class="fw-stop" d="M{x} {num(y - half)}V{num(y + half)}"/>'
-    place = " fw-before" if put.anchor == "end" else " fw-beside" if put.words > put.right else ""
+    on_board = bar.kind == "limit" or put.words > put.right
+    place = " fw-before" if put.anchor == "end" else " fw-beside" if on_board else ""
     yield f'<text class="fw-said{place}" x="{num(put.words)}" y="{num(y + 4.2)}">'
     yield f'<tspan class="fw-count">{bar.step}</tspan><tspan dx="5">{plain(bar.words)}</tspan></text>'
     yield "</g>"
