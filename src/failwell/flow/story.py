@@ -22,6 +22,7 @@ from failwell.events import (
     Event,
     FellBack,
     GaveUp,
+    Queued,
     Rejected,
     Routed,
     Slept,
@@ -220,6 +221,8 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return f"fall back to {event.alternative}", f"fallback {event.order}", none
         case Routed():
             return f"take route {event.route}", "", none
+        case Queued():
+            return "wait for a turn", "" if event.seconds == float("inf") else f"{seconds(event.seconds)} at most", none
         case Rejected():
             again = "" if event.retry_after is None else f", again in {seconds(event.retry_after)}"
             return "rejected", f"{event.reason}{again}", none
