@@ -122,15 +122,15 @@ def diff(a: Exploration, b: Exploration, fail: Odds = 0.1, hang: Odds = 0.0) -> 
     from failwell.flow.diff import diff
 
     retry = Retry(2, backoff.Fixed(1))
-    found = diff(explore(retry), explore(Timeout(5) >> retry), fail=0.1, hang=0.1)
+    found = diff(explore(retry), explore(Timeout(5) >> retry), fail=0.5, hang=0.25)
     for figure in found.figures:
         if figure.differs:
             print(figure.name, figure.a, figure.b)
             #> worst latency (inf, inf) (5.0, 5.0)
-            #> mean latency (inf, inf) (0.64, 0.64)
+            #> mean latency (inf, inf) (2.25, 2.25)
             #> p99 latency (inf, inf) (5.0, 5.0)
-            #> never ends (0.11, 0.11) None
-            #> TimeoutExceeded None (0.11, 0.11)
+            #> never ends (0.375, 0.375) None
+            #> TimeoutExceeded None (0.375, 0.375)
     print(found.b.paths[0][1])
     #> operation (attempt 1) hangs -> timed out (cancelled after 5 s) -> raise TimeoutExceeded after 5 s
     ```

@@ -200,7 +200,7 @@ def _odds_of_outcome(choice: Choice, fail: float, hang: float) -> float:
     odds = dict.fromkeys(failures, of_each)
     if "hang" in choice.options:
         odds["hang"] = hang
-    of_others = sum(odds.values())
+    of_others = sum(p for p in odds.values() if p)  # a float 0 would make floats of fractions
     if "ok" in choice.options:
         odds["ok"] = 1 - of_others
     elif of_others:

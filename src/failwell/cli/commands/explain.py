@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sys
 import textwrap
@@ -244,9 +245,14 @@ def _found(findings: list[Finding]) -> Iterator[str]:
     yield ""
 
 
+_COLUMN = re.compile(r" +\S+( %)? {2,}")
+"""What stands before the text of a line: a word, or odds."""
+
+
 def _wrapped(line: str, width: int) -> str:
     """A line that fits a terminal; what does not fit in goes on below, further to the right."""
-    margin = len(line) - len(line.lstrip(" ")) + 4
+    column = _COLUMN.match(line)
+    margin = column.end() if column else len(line) - len(line.lstrip(" ")) + 2
     if len(line) <= width or width < margin + 30:
         return line
     return textwrap.fill(
