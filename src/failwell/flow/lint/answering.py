@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from failwell.events import CacheMiss, FellBack, StaleServed, TimedOut
-from failwell.flow.lint.evidence import Evidence, code, order, span
+from failwell.events import FellBack, StaleServed, TimedOut
+from failwell.flow.lint.evidence import Evidence, order, span
 from failwell.flow.lint.facts import EndedHang, Fell, FellOnto, Happened, Key, StoredDegraded
 from failwell.flow.lint.finding import Found
 from failwell.flow.path import Path
@@ -176,8 +176,8 @@ def layer_never_acts(evidence: Evidence) -> Iterator[Found]:
         if alone is None or placed.place is None:
             continue
         acts = {fact.event for fact, _ in alone.all(Happened)} - evidence.calm(layer)
-        has_its_own_rule = FellBack in acts or acts <= {TimedOut} or CacheMiss in evidence.facts.events(layer)
-        if has_its_own_rule or acts & evidence.facts.events(layer):
+        has_its_own_rule = FellBack in acts or StaleServed in acts
+        if has_its_own_rule or acts <= {TimedOut} or acts & evidence.facts.events(layer):
             continue
         suits = evidence.if_it_suits(layer)
         if suits is None or acts & suits.events(layer):
@@ -198,12 +198,14 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> tuple[str,
     answers = evidence.always_answers(place)
     if answers is not None:
         one = evidence.exploration.layers[answers]
-        why = f"`{code(one)}` inside of it always answers"
+        why = f"`{one!r}` inside of it always answers"
         remedy = evidence.moved(layer, answers)
         if evidence.never_fails(evidence.exploration.layers[place]):  # inside, it would only take the other one's work
             return why, "Leave one of them out.", evidence.without(layer)
         return why, f"Put it inside of that: {order(remedy)}.", remedy
     told = " and ".join(sorted(evidence.raised_inside(place))) or "something else"
+    if parameter not in evidence.parameters(layer):
+        return f"out of what is inside comes {told}, which it does not handle", "Leave it out.", evidence.without(layer)
     handled = evidence.told_value(layer, parameter)
     return (
         f"out of what is inside comes {told}, and it handles {handled}",

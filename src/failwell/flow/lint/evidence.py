@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from failwell.backoff import Backoff, Exponential
 from failwell.errors import RecoveryError, TimeoutExceeded
 from failwell.events import Event
 from failwell.flow.explore import explore
@@ -21,7 +19,7 @@ from failwell.runtime import name_of
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
 
-__all__ = ["Evidence", "Placed", "chosen", "code", "less", "order", "roomy", "span", "with_attribute"]
+__all__ = ["Evidence", "Placed", "chosen", "less", "order", "roomy", "span", "with_attribute"]
 
 _MOST_PATHS = 5_000
 """Of an exploration that only confirms a suspicion; where there are more, nothing is said."""
@@ -177,9 +175,9 @@ class Evidence:
             **changes: Parameters by name.
         """
         changed = self.changed(layer, **changes)
-        return (
-            f"`{code(changed)}`" if changed is not None else ", ".join(f"`{n}={code(v)}`" for n, v in changes.items())
-        )
+        if changed is not None:
+            return f"`{changed!r}`"
+        return ", ".join(f"`{name}={_said(value)}`" for name, value in changes.items())
 
     def told_value(self, layer: Key, parameter: str) -> str:
         """A parameter as code.
@@ -188,7 +186,7 @@ class Evidence:
             layer: Which layer.
             parameter: Its name.
         """
-        return f"{parameter}={code(self.parameter(layer, parameter))}"
+        return f"{parameter}={_said(self.parameter(layer, parameter))}"
 
     def changed(self, layer: Key, **changes: Any) -> Pattern | None:
         """A layer with other parameters; None if it does not take them.
@@ -426,41 +424,14 @@ def order(layers: Iterable[Pattern], *inside: str) -> str:
         layers: The layers.
         *inside: What is inside of them.
     """
-    return f"`{' >> '.join([*map(code, layers), *inside])}`"
+    return f"`{' >> '.join([*map(repr, layers), *inside])}`"
 
 
-def code(value: Any) -> str:
-    """A layer, a backoff or another value as one would type it: without what goes without saying.
-
-    Args:
-        value: What to write.
-    """
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(code, cast('Sequence[Any]', value)))}]"
-    if isinstance(value, float) and value.is_integer():
-        return f"{value:.0f}"
-    if isinstance(value, Pattern):
-        values: Mapping[str, Any] = _parameters(value)
-    elif isinstance(value, Backoff):
-        values = value._parameters()  # pyright: ignore[reportPrivateUsage] # what its repr shows
-    else:
-        return name_of(value) if callable(value) else repr(value)
-    said: list[str] = []
-    skipped = False
-    for name, parameter in inspect.signature(type(value)).parameters.items():
-        given: Any = values.get(name, parameter.default)
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            said += map(code, given)
-        elif given == parameter.default or (parameter.default is None and given == _DEFAULT_BACKOFF):
-            skipped = True
-        else:
-            first = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not skipped and not said
-            said.append(code(given) if first else f"{name}={code(given)}")
-    return f"{type(value).__name__}({', '.join(said)})"
-
-
-_DEFAULT_BACKOFF = Exponential(jitter="full")
-"""What a retry has that is given none."""
+def _said(value: Any) -> str:
+    """A value as one would type it."""
+    if value.__class__ is tuple:
+        return f"({', '.join(map(_said, value))})"
+    return name_of(value) if callable(value) else repr(value)
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from failwell.events import Attempt, FellBack, GaveUp, TimedOut
-from failwell.flow.lint.evidence import Evidence, code, roomy, span, with_attribute
+from failwell.flow.lint.evidence import Evidence, roomy, span, with_attribute
 from failwell.flow.lint.facts import Attempted, CutWait, Happened, Key, Made, OutOfTime, Repeated, Seen
 from failwell.flow.lint.finding import Found
 
@@ -131,7 +131,7 @@ def retry_amplification(evidence: Evidence) -> Iterator[Found]:
         *others, kept = several
         product = " x ".join(f"{attempts[key]} of {evidence.name(key)}" for key in several)
         inner = evidence.layers.get(kept)
-        keep = f"`{code(inner.pattern)}`" if inner is not None else evidence.name(kept)
+        keep = f"`{inner.pattern!r}`" if inner is not None else evidence.name(kept)
         left_out = ", ".join(evidence.name(key) for key in others)
         yield Found(
             seen.path,

@@ -19,7 +19,6 @@ from failwell import (
 from failwell.backoff import Exponential, Fixed
 from failwell.flow import Exploration, explore
 from failwell.flow.lint import RULES, Finding
-from failwell.flow.lint.evidence import code
 from failwell.policy import not_idempotent
 from failwell.site.fragments import fragment
 from failwell.site.fragments.patterns import table
@@ -198,7 +197,7 @@ def lint(rule: str) -> str:
 def _stack(target: Any) -> str:
     """A stack as code, a layer a line if it is a long one."""
     known = explored(target)
-    parts = [code(layer) for layer in known.layers]
+    parts = [repr(layer) for layer in known.layers]
     if known.name not in [getattr(layer, "__name__", "") for layer in known.layers]:
         parts.append(known.name)
     line = " >> ".join(parts)
