@@ -323,6 +323,20 @@ def test_functions_of_the_user_are_never_called_and_both_their_answers_are_tried
     assert ways(state_machine(Asked(is_bad))) == {("good", "a call, is it bad: True", "", "bad")}
 
 
+class Restless(Fuse):
+    """Looks again and again whether somebody let it go on."""
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        state: Count = rt.state
+        while not state.by_hand:
+            await rt.sleep(0)
+
+
+def test_a_layer_that_never_settles_is_an_error_and_no_endless_search() -> None:
+    with pytest.raises(TooManyStates, match="Restless"):
+        state_machine(Restless())
+
+
 class Forgetful(Fuse):
     """Keeps something where no replay can find it."""
 
@@ -393,6 +407,22 @@ def test_the_live_state_is_left_alone() -> None:
     state_machine(breaker)
     assert breaker.state.value == "open"
     assert breaker.failure_count == 1
+
+
+class Interrupted(Fuse):
+    """Somebody presses Ctrl-C."""
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        if rt.state.calls:
+            raise KeyboardInterrupt
+        rt.state.calls = 1
+        await call()
+
+
+def test_ctrl_c_ends_a_search_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        state_machine(Interrupted())
+    assert len(state_machine(Fuse()).nodes) == 4
 
 
 def test_nothing_around_the_search_is_touched() -> None:

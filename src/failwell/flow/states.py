@@ -192,6 +192,7 @@ class _World:
         self.calls: list[_Script] = []
         self.state: Any = None
         self.acts = 0  # how much was done so far
+        self.turns = 0  # of the loop, since then
         self._error_type = _handled_type((layer,))
 
     @contextlib.contextmanager
@@ -202,8 +203,9 @@ class _World:
         chance = random.getstate()
         try:
             yield
-            self.clear()
         finally:
+            with contextlib.suppress(BaseException):  # what a call raises while it is cleared away was told before
+                self.clear()
             random.setstate(chance)
             deadline.reset(no_deadline)
             asyncio._set_running_loop(None)
@@ -212,6 +214,7 @@ class _World:
     def start(self, make: Callable[[], Any]) -> None:
         """Begin anew, in a fresh state."""
         self.clear()
+        self.turns = 0
         random.setstate(_CHANCE)
         self.loop.clock.now = _Moment(0.0)
         self.state = make()
@@ -250,6 +253,7 @@ class _World:
             again: Whether it is known that it counts.
         """
         self.acts += 1
+        self.turns = 0
         self.heard.clear()
         if action.kind == _PASS:
             self._pass(action.seconds)
@@ -332,6 +336,9 @@ class _World:
         loop: Any = self.loop
         while loop._ready or ((due := self.next_timer()) is not None and due <= self.now + resolution(self.now)):
             loop._run_once()
+            self.turns += 1
+            if self.turns > _TURNS:
+                raise TooManyStates(self.label, self.turns, "a wait of next to no time")
 
     def _let_go(self) -> None:
         """Of calls that are over nothing is kept; Ctrl-C ends everything."""
@@ -343,6 +350,8 @@ class _World:
         self.calls = [one for one in self.calls if not one.task.done()]
 
 
+_TURNS = 100_000
+"""How often the loop may turn for one action: a layer that looks again and again in no time would never settle."""
 _CHANCE = random.Random(0).getstate()
 
 
