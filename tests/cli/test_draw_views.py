@@ -22,6 +22,15 @@ from failwell.backoff import Fixed
 stack = Fallback(Fallback.value("spare")) >> Timeout(10) >> Retry(3, Fixed(1))
 stateful = Cache(60, stale_if_error=60) >> CircuitBreaker(2, 30) >> Retry(2)
 always = Fallback(Fallback.value("spare"))
+
+
+class CartError(Exception): ...
+
+
+class PaymentError(Exception): ...
+
+
+picky = Retry(2, Fixed(1), on=(CartError, PaymentError))
 """
 STACK = Fallback(Fallback.value("spare")) >> Timeout(10) >> Retry(3, Fixed(1))
 
@@ -139,6 +148,27 @@ def test_a_recorded_call_is_drawn_with_its_own_times(own_folder: Path, capsys: p
 def test_an_error_that_is_not_explored_usually_is_explored_then(capsys: pytest.CaptureFixture[str]) -> None:
     told = said(capsys, "draw", "own:stack", "--trace", "wrong.json", "--view", "timeline")
     assert "attempt 1 raises ValueError" in told
+
+
+def test_errors_of_the_targets_own_are_known_by_their_type(
+    own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(own_folder))
+    import own  # pyright: ignore[reportMissingImports]
+
+    with virtual.clock():
+        outcome = own.picky.outcome(fetch_from(own.PaymentError("declined"), "answer"))
+    (own_folder / "paid.json").write_text(outcome.to_json())
+    monkeypatch.delitem(sys.modules, "own")
+    told = said(capsys, "draw", "own:picky", "--trace", "paid.json", "--view", "timeline")
+    assert "attempt 1 fails (PaymentError)" in told
+
+
+def test_a_call_with_too_many_kinds_of_errors_is_told_by_its_first_complaint(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refused(capsys, "draw", "own:stack", "--trace", "wrong.json", "--limit", "8")
+    assert "the outcome has FellBack 1 by Fallback after Attempt 1 by Retry, which this stack never does" in told
 
 
 def test_a_call_may_come_from_standard_input(

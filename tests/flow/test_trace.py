@@ -27,6 +27,7 @@ from failwell.backoff import Fixed
 from failwell.errors import TooManyPaths, TransientError
 from failwell.events import Attempt, CircuitOpened, Event, GaveUp, TimedOut
 from failwell.flow import Choice
+from failwell.flow.draw.timeline import bars
 from failwell.flow.story import placed, steps
 from failwell.flow.trace import Recorded, alone, match, timed
 from failwell.policy import protected
@@ -140,6 +141,8 @@ def find_again(text: str, script: list[str], *, plain: bool) -> None:
         assert plainly(path.result) == again.value
     else:
         assert type(path.error).__name__ == type(outcome.error).__name__
+    for bar in bars(alone(again)):
+        assert 0 <= bar.start <= bar.end <= outcome.elapsed + 1e-9
     real = timed(exploration, again)
     assert isinstance(real, Recorded)
     assert [type(item) for item in real.trace] == [type(item) for item in path.trace]

@@ -82,11 +82,12 @@ def draw_(
     _check(wanted, path, trace)
     if output is not None:
         check_writable(Path(output))
-    recorded = None if trace is None else _read(trace)
+    record = b"" if trace is None else _content(trace)
     exploration = explored_target(target, operation, outcomes, limit)
     chosen: _Chosen | None = None
-    if recorded is not None:
-        exploration, chosen = _taken(exploration, recorded, f"{trace}", wanted.target, operation, outcomes, limit)
+    if trace is not None:
+        recorded = _read(record, trace)  # again, now that the types of the target's errors are loaded
+        exploration, chosen = _taken(exploration, recorded, trace, wanted.target, operation, outcomes, limit)
     elif path is not None or view in ("sequence", "timeline"):
         way = _picked(exploration, path)
         chosen = _Chosen(way, way)
@@ -163,17 +164,23 @@ def _picked(exploration: Exploration, which: str | None) -> Way:
     return exploration.paths[int(which) - 1]
 
 
-def _read(trace: str) -> Outcome[Any]:
-    from failwell import Outcome
-
+def _content(trace: str) -> bytes:
+    """A record as it was written, once it is known to be one."""
     try:
         with click.open_file(trace, "rb") as file:
-            text = cast("bytes", file.read())
+            record = cast("bytes", file.read())
     except OSError as error:
         said = (error.strerror or str(error)).lower()
         raise Refused(f"cannot read {trace}: {said}, give a file with the JSON of an outcome") from None
+    _read(record, trace)
+    return record
+
+
+def _read(record: bytes, trace: str) -> Outcome[Any]:
+    from failwell import Outcome
+
     try:
-        return Outcome.from_json(text)
+        return Outcome.from_json(record)
     except ValueError as error:
         raise Refused(f"cannot read {trace}: {error}") from None
 
@@ -202,7 +209,7 @@ def _taken(
         try:
             wider = explored(known, operation=operation, outcomes=ways, limit=limit)
             return wider, _Chosen(match(wider, outcome), timed(wider, outcome))
-        except LookupError:
+        except (LookupError, Refused):  # still none, or too many paths with these errors
             pass
     raise Refused(f"{trace} is no call of {target}: {said}")
 
