@@ -7,10 +7,14 @@ import re
 import pytest
 from playwright.sync_api import Browser
 
+from failwell import CircuitBreaker, Retry
+from failwell.flow import explore
 from failwell.flow.draw import draw
+from failwell.flow.draw.sequence import sequence
 from failwell.site.fragments import render
 from failwell.site.fragments._measures import explored
 from failwell.site.fragments._subjects import subject, subjects
+from tests.flow.drawn import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("light")]
 
@@ -49,6 +53,33 @@ def test_mermaid_draws_every_way_to_end_and_every_state_machine(browser: Browser
                 image = drawn(f"states-{slug}-{number}", draw(machine, "mmd").decode())
                 assert all(node.title in image for node in machine.nodes), slug
                 assert len(re.findall(r'data-edge="true"', image)) == len(machine.edges), slug
+
+
+def test_mermaid_reads_a_sequence_whatever_its_operation_is_called(browser: Browser, address: str) -> None:
+    names = [
+        HOSTILE,
+        "end",
+        "loop x",
+        "a as b",
+        "Note over p0: x",
+        "--x",
+        "%% x",
+        "x;y",
+        "#35;",
+        "activate p1",
+        "",
+        " ",
+    ]
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/")
+        page.add_script_tag(url=f"{address}/assets/vendor/mermaid.js")
+        for number, name in enumerate(names):
+            found = explore(CircuitBreaker(1, name=name) >> Retry(2), name)
+            text = sequence(found, found.paths[-1])
+            image = page.evaluate("async ([n, t]) => (await mermaid.render(n, t)).svg", [f"hostile-{number}", text])
+            assert image.count('class="messageLine') == len(re.findall(r"^ +p\d+-", text, re.MULTILINE)), name
+            assert "\ufb02" not in image, name  # what Mermaid puts in the place of a number while it reads
 
 
 def test_a_picked_path_lights_up_and_goes_out_again(browser: Browser, address: str) -> None:

@@ -29,6 +29,7 @@ from failwell.events import CircuitOpened
 from failwell.flow import Graph, explore
 from failwell.flow.draw import FORMATS, draw, theme
 from failwell.flow.states import keeps_state, state_machine, states
+from failwell.flow.story import seconds
 from failwell.policy import Pattern
 
 
@@ -163,6 +164,29 @@ def test_a_rate_limiter_says_how_many_calls_it_takes_and_when_it_takes_more() ->
     assert ways(machine) == {("allowed", "10 calls", "", "exceeded"), ("exceeded", "after 2 s", "", "allowed")}
     assert told(machine)["exceeded"] == ("refused: RateLimitedError",)
     assert roles(machine) == {"allowed": "success", "exceeded": "error"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    rate=st.integers(2, 40),
+    per=st.sampled_from([0.1, 0.25, 1, 7.3, 60, 3600]),
+    ttl=st.sampled_from([0.1, 0.25, 1, 7.3, 60, 3600]),
+    stale=st.sampled_from([0.2, 0.75, 3, 30, 86400]),
+)
+def test_the_numbers_of_other_layers_are_on_their_arrows(rate: int, per: float, ttl: float, stale: float) -> None:
+    assert ways(state_machine(RateLimiter(rate, per=per))) == {
+        ("allowed", f"{rate} calls", "", "exceeded"),
+        ("exceeded", f"after {per:g} s", "", "allowed"),
+    }
+    assert ways(state_machine(Bulkhead(rate))) == {
+        ("free", f"{rate} calls under way", "", "full"),
+        ("full", "a call ends", "", "free"),
+    }
+    assert {label for _, label, _, _ in ways(state_machine(Cache(ttl, stale_if_error=stale)))} == {
+        "ok",
+        f"after {seconds(ttl)}",
+        f"after {seconds(stale)}",
+    }
 
 
 def test_a_bulkhead_fills_and_empties() -> None:
