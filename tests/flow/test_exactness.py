@@ -16,6 +16,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from failwell import (
     Cache,
@@ -32,9 +34,11 @@ from failwell import (
     virtual,
 )
 from failwell.backoff import Exponential, Fixed
+from failwell.errors import TooManyPaths
 from failwell.flow import Report
 from failwell.flow.path import Path
 from failwell.runtime import Mark
+from tests.flow.stacks import FUNCTIONS, built, explored, stacks
 
 RUNS = 200_000
 SIGMAS = 4.0
@@ -49,9 +53,18 @@ class World:
         fail: Operation -> the odds that it fails.
         hang: Operation -> the odds that it hangs.
         asynchronous: Whether its operations are async.
+        error: What an operation that fails raises.
     """
 
-    def __init__(self, fail: Odds, hang: Odds | None = None, *, asynchronous: bool = False) -> None:
+    def __init__(
+        self,
+        fail: Odds,
+        hang: Odds | None = None,
+        *,
+        asynchronous: bool = False,
+        error: type[Exception] = ConnectionError,
+    ) -> None:
+        self.error = error
         self.fail = fail
         self.hang = hang or {}
         self.asynchronous = asynchronous
@@ -63,7 +76,7 @@ class World:
         """An operation of this name."""
         fail = self.fail.get(name, 0.0)
         fail_or_hang = fail + self.hang.get(name, 0.0)
-        counted, chance = self.calls, self.chance
+        counted, chance, error = self.calls, self.chance, self.error
 
         def hangs() -> bool:
             if self.is_calm:
@@ -71,7 +84,7 @@ class World:
             counted[name] += 1
             drawn = chance()
             if drawn < fail:
-                raise ConnectionError(name)
+                raise error(name)
             return drawn < fail_or_hang
 
         def plain(*args: Any, **kwargs: Any) -> str:
@@ -340,3 +353,35 @@ def test_what_random_waits_do_is_within_the_bounds(stack: Policy) -> None:
         holds(name, bounds, 1, seen.outcomes[name])
     holds("calls", report.calls_bounds["fetch"], report.most_calls["fetch"], world.calls["fetch"])
     assert report.latency_bounds[0] < report.latency_bounds[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(text=stacks(sagas=False), fail=st.sampled_from([0.1, 0.4]), hang=st.sampled_from([0.0, 0.2]))
+def test_whatever_the_stack_what_happens_is_within_the_bounds(text: str, fail: float, hang: float) -> None:
+    runs = 300
+    if "jitter" in text and any(name in text for name in ("RateLimiter", "CircuitBreaker", "Cache")):
+        reject()  # what ages during a random wait is no limit of time, and its other end is not explored
+    if not text.startswith("Timeout"):
+        text = f"Timeout(20.0) >> {text}"  # so that every run comes to an end
+    handling = [layer for layer in text.split(" >> ") if layer.startswith(("Retry", "Fallback", "CircuitBreaker"))]
+    kind: Any = TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
+    failing = [name for name in FUNCTIONS if name != "is_good"]  # that one only judges, and finds everything good
+    world = World(dict.fromkeys(failing, fail), dict.fromkeys(failing, hang), asynchronous=True, error=kind)
+    try:
+        exploration = explored(text, limit=400)
+    except TooManyPaths:
+        reject()
+    report = exploration.report(fail, hang)
+    seen = observed(Case(lambda: built(text, lambda name: getattr(world, name))(), world, arrange=lambda *_: ()), runs)
+
+    def holds(what: str, bounds: tuple[float, float], most: float, total: float) -> None:
+        error = 5 * most / 2 / math.sqrt(runs) + 1e-6
+        assert bounds[0] - error <= total / runs <= bounds[1] + error, what
+
+    holds("mean latency", report.latency_bounds, max(path.between[1] for path in exploration.paths), seen.elapsed)
+    for name, bounds in report.outcome_bounds.items():
+        holds(name, bounds, 1, seen.outcomes[name])
+    assert set(seen.outcomes) <= set(report.outcomes)
+    for name, bounds in report.calls_bounds.items():
+        if name in failing:
+            holds(f"calls of {name}", bounds, report.most_calls[name], world.calls[name])

@@ -34,7 +34,8 @@ class Report:
     """What follows from all paths of a policy for given odds.
 
     Where waits are random, a path takes the longest of each. Then ``mean_latency`` and ``percentile`` are upper
-    ends, and `bounds` say between which figures the truth is.
+    ends, and `bounds` say between which figures the truth is. They know limits of time that race with a wait, but not
+    what ages in a layer's state meanwhile (a quota, an answer): that is looked at after the longest wait only.
 
     Attributes:
         success: The probability that the call returns, degraded answers included.
