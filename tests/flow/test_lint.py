@@ -51,6 +51,7 @@ from failwell.flow.lint.evidence import Evidence, less, roomy, span
 from failwell.flow.lint.facts import Attempted, Facts, Happened, NeverEnds, Seen
 from failwell.policy import Operation, Pattern
 from failwell.runtime import LATE, deadline
+from failwell.site.fragments import render
 from failwell.site.fragments._subjects import subject
 from failwell.site.fragments.lint import CASES, explored, found, load, mirror
 from tests.flow.stacks import explored as explored_text
@@ -130,6 +131,18 @@ class TestEveryRule:
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         assert f"\n## {anchor}\n" in text
         assert f"<!-- generated: lint {anchor} -->" in text
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_page_shows_both_examples_and_the_finding(rule: str) -> None:
+    finding = one(rule, CASES[rule].wrong())
+    shown = render("lint", rule)
+    assert shown.count("```text") == 2
+    for said in (finding.message, finding.advice, str(finding.path), f'!!! {finding.severity} "{rule}"'):
+        assert said in shown
+    for target in (CASES[rule].wrong(), CASES[rule].right()):
+        assert all(repr(layer) in shown for layer in explored(target).layers)
+    assert f"[{rule}](#{rule})" in render("lint-rules")
 
 
 @pytest.mark.parametrize(
