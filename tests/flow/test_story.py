@@ -98,7 +98,7 @@ def test_a_saga() -> None:
 
 def test_what_leads_to_no_operation_is_told_by_itself() -> None:
     assert stories(Saga([(Retry(1)(reserve), None)]), "ok") == [
-        "step started (step reserve, order 1) -> reserve (attempt 1) -> return after 0 s"
+        "start reserve (step 1) -> reserve (attempt 1) -> return after 0 s"
     ]
     decided = Retry(1, retry_result=spare)
     assert stories(decided, "ok") == [

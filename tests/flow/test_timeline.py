@@ -14,10 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failwell import Bulkhead, Cache, Fallback, Outcome, Policy, Retry, Saga, Step, Timeout, explore, virtual
+from failwell import (
+    Bulkhead,
+    Cache,
+    Fallback,
+    Outcome,
+    Policy,
+    RateLimiter,
+    Retry,
+    Saga,
+    Step,
+    Timeout,
+    explore,
+    virtual,
+)
 from failwell.backoff import Exponential, Fixed
 from failwell.errors import TooManyPaths
-from failwell.events import Attempt, Called, Cancelled, Slept
+from failwell.events import Attempt, Called, Cancelled, Queued, Slept, TimedOut
 from failwell.flow import Choice, Path
 from failwell.flow.draw import draw, theme
 from failwell.flow.draw.timeline import Bar, bars, flow_with_times, timeline, timeline_text
@@ -90,6 +103,39 @@ def test_a_wait_in_a_queue_lasts_until_it_is_over() -> None:
     kinds = [(bar.kind, bar.start, bar.end) for bar in bars(path) if bar.lane == "Bulkhead"]
     assert ("wait", 0, 3) in kinds
     assert kinds[-1] == ("moment", 3, 3)
+
+
+def test_what_follows_a_queue_is_when_the_wait_is_over() -> None:
+    policy = RateLimiter(1, per=2, max_wait=2) >> Bulkhead(1, max_queue=1, queue_timeout=3)
+    path = next(p for p in explore(policy, "fetch").paths if [c.option for c in p.choices] == ["queued", "stuck"])
+    where = {(bar.lane, bar.kind): (bar.start, bar.end) for bar in bars(path) if bar.start}
+    assert where["Bulkhead", "wait"] == (2, 5)
+    queued = Queued("Bulkhead", "f", 0.0, None, 3.0)
+    call = Choice("operation", "f", "hang", ("ok", "hang"), "")
+    late = TimedOut("Timeout", "f", 9.0, None, 9.0)
+    cut = bars(Path((queued, call, late), None, OSError(), 9.0))
+    assert [(bar.start, bar.end) for bar in cut[:2]] == [(0, 3), (3, 9)]
+    endless = Queued("Bulkhead", "f", 0.0, None, FOREVER)
+    assert bars(Path((endless, call), None, None, FOREVER))[1].start == 0
+    answered = Choice("operation", "f", "ok", ("ok", "hang"), "")
+    assert bars(Recorded((queued, answered), "a", None, 2.0))[1][-3:] == (0, 2, False)
+
+
+def test_a_limit_struck_before_what_was_done_was_undone() -> None:
+    def book(state: object) -> None: ...
+    def unbook(state: object) -> None: ...
+    def pay(state: object) -> None: ...
+
+    policy = Timeout(60) >> Saga([Step(book, unbook, retry=Retry(3, Fixed(10))), Step(pay)])
+    path = path_of(policy, "pay (step 2) hangs -> undo book -> unbook (attempt 1) fails -> wait")
+    [limit] = [bar for bar in bars(path) if bar.kind == "limit"]
+    assert (limit.start, limit.end) == (0, 60)
+    assert path.elapsed > 60
+    again = path_of(
+        Timeout(60) >> Retry(2, Fixed(90), on=Exception) >> Saga([Step(book, unbook), Step(pay)]),
+        "wait 90 s -> timed out",
+    )
+    assert [(bar.start, bar.end) for bar in bars(again) if bar.kind == "limit"] == [(0, 60)]
 
 
 def test_an_attempt_without_a_call_is_a_moment() -> None:

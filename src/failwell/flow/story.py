@@ -243,6 +243,8 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return "serve the stale answer", "", none
         case StoreFailed():
             return "store failed", "", none
+        case StepStarted():
+            return f"start {event.step}", f"step {event.order}", none
         case Compensating():
             return f"undo {event.step}", "", none
         case CompensationFailed():

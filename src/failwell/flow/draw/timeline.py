@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import quoteattr
 
-from failwell.events import Cancelled, Event, Outcome, Queued, Slept, TimedOut, Waiting
+from failwell.events import Cancelled, Compensating, Event, Outcome, Queued, Slept, StepStarted, TimedOut, Waiting
 from failwell.flow.draw import theme
 from failwell.flow.draw.metrics import text_width, wrapped
 from failwell.flow.draw.svg import digest, document, flow_of, num, outlined, plain
@@ -110,12 +110,14 @@ class _Clock:
         self.real = isinstance(path, Recorded)
         self.starts: list[float] = []
         now = 0.0
-        for item in self.trace:
+        for at, item in enumerate(self.trace):
             if isinstance(item, Event):
                 now = item.time
             self.starts.append(now)
             if isinstance(item, Waiting):
                 now += item.delay
+            elif isinstance(item, Queued):
+                now = self._turn(at, item)
 
     def moment(self, at: int) -> tuple[float, float]:
         return self.starts[at], self.starts[at]
@@ -123,6 +125,21 @@ class _Clock:
     def next_time(self, at: int) -> float:
         """When something was reported after an item, or the end."""
         return next((item.time for item in self.trace[at + 1 :] if isinstance(item, Event)), self.path.elapsed)
+
+    def _turn(self, at: int, queued: Queued) -> float:
+        """When it was a waiting call's turn, or nobody waited any more."""
+        latest = min(self.next_time(at), queued.time + queued.seconds)
+        return queued.time if latest == FOREVER else max(queued.time, latest)
+
+    def _struck(self, at: int, event: TimedOut) -> float:
+        """When a limit was reached; it is reported after what had been done was undone."""
+        moment = event.time
+        for item in reversed(self.trace[:at]):
+            if isinstance(item, (StepStarted, TimedOut)):
+                break
+            if isinstance(item, Compensating) and item.time >= event.seconds:
+                moment = item.time
+        return moment
 
     def call(self, lead: int, at: int) -> tuple[float, float, bool]:
         """From when to when an operation ran, and whether that is known."""
@@ -139,6 +156,9 @@ class _Clock:
         while before > 0 and isinstance(self.trace[before - 1], Choice):
             before -= 1
             around.append(before)
+        queue = self.trace[lead - 1] if lead else None
+        if isinstance(queue, Queued) and lead == at:  # since when it was called is not reported
+            return queue.time, max(queue.time, self.next_time(at)), False
         alike = sum(isinstance(one, Choice) and one.kind == "operation" for one in map(self.trace.__getitem__, around))
         return start, max(start, self.next_time(at)), alike == 1
 
@@ -155,11 +175,12 @@ class _Clock:
         if isinstance(event, Waiting):
             return "wait", start, max(start, min(start + event.delay, self.next_time(at)))
         if isinstance(event, Queued):
-            return "wait", start, max(start, self.next_time(at))
+            return "wait", start, self._turn(at, event)
         if isinstance(event, Slept):
             return "wait", max(0.0, start - event.seconds), start
         if isinstance(event, TimedOut):
-            return "limit", max(0.0, start - event.seconds), start
+            struck = self._struck(at, event)
+            return "limit", max(0.0, struck - event.seconds), struck
         return "moment", start, start
 
     def error_after(self, at: int) -> str:
