@@ -264,6 +264,8 @@ class TestRetryCannotFinish:
         assert found(self.rule, Timeout(5) >> Retry(5, Fixed(0.1)) >> CircuitBreaker(2)) == []
         assert found(self.rule, Timeout(5) >> Retry(5, Fixed(0.1), on=Exception) >> CircuitBreaker(2)) == []
         assert found(self.rule, Retry(5, Fixed(0.1), on=Exception, max_elapsed=5) >> CircuitBreaker(2)) == []
+        assert found(self.rule, Timeout(13) >> Retry(5, Fixed(3)) >> CircuitBreaker(2) >> Timeout(11)) == []
+        assert len(found(self.rule, Timeout(9) >> Retry(5, Fixed(3)) >> CircuitBreaker(5) >> Timeout(1))) == 1
 
     def test_knows_a_limit_that_is_told_to_whoever_is_inside(self) -> None:
         class Until(Policy):
@@ -299,7 +301,7 @@ class TestRetryCannotFinish:
         assert finding.remedy == ()
 
     def test_says_so_where_it_is_not_the_waits_that_take_the_time(self) -> None:
-        target = Retry(3, Fixed(0), max_elapsed=1) >> RateLimiter(1, per=10, max_wait=20)
+        target = Retry(3, Fixed(0), max_elapsed=1) >> Queue(2)
         finding = one(self.rule, target)
         assert finding.message == (
             "Retry never makes attempt 3: its max_elapsed is 1 s, and the attempts before it take longer."

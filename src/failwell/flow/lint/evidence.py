@@ -157,6 +157,15 @@ class Evidence:
         """
         return inner in self.layers and outer in self.layers[inner].outer
 
+    def may_be_around(self, outer: Key, inner: Key) -> bool:
+        """Whether a layer is outside of another one, as far as that is known.
+
+        Args:
+            outer: One layer.
+            inner: The other one.
+        """
+        return outer not in self.layers or inner not in self.layers or self.is_around(outer, inner)
+
     def place(self, layer: Key) -> int | None:
         """The number of a layer among the explored ones; None for one inside of an alternative or a step.
 

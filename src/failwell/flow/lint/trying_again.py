@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from failwell.events import Attempt, FellBack, GaveUp, TimedOut
+from failwell.events import Attempt, FellBack, GaveUp, Rejected, TimedOut
 from failwell.flow.lint.evidence import Evidence, roomy, span, with_attribute
 from failwell.flow.lint.facts import Attempted, CutWait, Happened, Key, Made, OutOfTime, Repeated, Seen
 from failwell.flow.lint.finding import Found
@@ -22,13 +22,22 @@ def retry_cannot_finish(evidence: Evidence) -> Iterator[Found]:
         if wanted is None or reached >= wanted[1]:
             continue
         cuts = [fact for fact, _ in evidence.facts.all(CutWait) if fact.layer == layer]
-        seen = evidence.shortest([*cuts, OutOfTime(layer)])
-        if seen is not None:
-            yield _cannot_finish(evidence, layer, reached, int(wanted[1]), seen[1])
+        seen = evidence.shortest([*(cut for cut in cuts if evidence.may_be_around(cut.by, layer)), OutOfTime(layer)])
+        if seen is None:
+            continue
+        waits = _all_waits(evidence, layer, int(wanted[1]))
+        if waits < _limit(evidence, layer, seen[1])[1] and _is_refused_inside(evidence, layer):
+            continue  # it is refused before its time is up
+        yield _cannot_finish(evidence, layer, reached, int(wanted[1]), waits, seen[1])
 
 
-def _cannot_finish(evidence: Evidence, layer: Key, reached: int, wanted: int, seen: Seen) -> Found:
-    waits = _all_waits(evidence, layer, wanted)
+def _is_refused_inside(evidence: Evidence, layer: Key) -> bool:
+    """Whether something inside of a layer refuses calls, so that attempts end for another reason than time."""
+    refusing = [fact.layer for fact, _ in evidence.facts.all(Happened) if fact.event is Rejected]
+    return any(evidence.is_around(layer, other) for other in refusing)
+
+
+def _cannot_finish(evidence: Evidence, layer: Key, reached: int, wanted: int, waits: float, seen: Seen) -> Found:
     each = _time_of_an_attempt(evidence, layer)
     needed = waits + wanted * each if each else roomy(waits)
     name, limit = _limit(evidence, layer, seen)
