@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import random
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +19,7 @@ from failwell import (
     Cache,
     CircuitBreaker,
     CountWindow,
+    Fallback,
     Policy,
     RateLimiter,
     Retry,
@@ -31,6 +34,7 @@ from failwell.flow.draw import FORMATS, draw, theme
 from failwell.flow.states import keeps_state, state_machine, states
 from failwell.flow.story import seconds
 from failwell.policy import Pattern
+from failwell.runtime import Signal
 
 
 def ways(machine: Graph) -> set[tuple[str, str, str, str]]:
@@ -506,3 +510,73 @@ def test_a_way_back_is_painted_in_its_own_role() -> None:
     machine = MACHINES["breaker"]
     back = theme.back_edges(machine)
     assert {edge.label: theme.arrow_role(machine, edge, back) for edge in back} == {"ok": "success", "fails": "error"}
+
+
+# --- what a state may be made of ---------------------------------------------------------------------
+
+
+class Mood(enum.Enum):
+    """An enum in a state."""
+
+    GOOD = 1
+    BAD = 2
+
+
+class Slotted:
+    """A state in slots, which knows itself."""
+
+    __slots__ = ("failed", "itself", "lock", "mood", "never", "signal", "weights")
+
+    def __init__(self, mood: Mood = Mood.GOOD) -> None:
+        self.mood = mood
+        self.failed: set[int] = set()
+        self.signal = Signal()
+        self.lock = threading.Lock()
+        self.itself = self
+        self.weights = {"a": 0.1}
+
+
+class Moody(Policy):
+    """In a bad mood after two failures of its own function, until it is asked to do something else that works."""
+
+    def __init__(self, cheer_up: Callable[[], object]) -> None:
+        self.cheer_up = cheer_up
+
+    async def run(self, call: Any, rt: Any) -> Any:
+        state: Slotted = rt.state
+        if state.mood is Mood.GOOD:
+            try:
+                return await call()
+            except Exception:
+                state.failed.add(len(state.failed))
+                state.weights["a"] += 0.1
+                if len(state.failed) == 2:
+                    state.mood = Mood.BAD
+                    state.signal.set()
+                raise
+        answer = await rt.invoke(self.cheer_up)
+        state.mood = Mood.GOOD
+        state.failed.clear()
+        return answer
+
+    def situations(self) -> Mapping[str, Callable[[], Slotted]]:
+        return {"good": Slotted, "bad": lambda: Slotted(Mood.BAD)}
+
+    def situation(self, state: Slotted, now: float) -> str:
+        return state.mood.name.lower()
+
+
+def test_a_state_may_be_made_of_anything() -> None:
+    def joke() -> None:
+        raise AssertionError("called")
+
+    expected = {("good", "2 failures", "", "bad"), ("bad", "ok", "", "good")}
+    assert ways(state_machine(Moody(joke))) == expected
+    assert ways(state_machine(Moody(Retry(2)(joke)))) == expected
+
+
+def test_an_alternative_that_never_fails_is_not_made_to_fail() -> None:
+    assert ways(state_machine(Moody(Fallback.value("a joke")))) == {
+        ("good", "2 failures", "", "bad"),
+        ("bad", "ok", "", "good"),
+    }
