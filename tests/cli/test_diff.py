@@ -37,6 +37,15 @@ barred = Odd("a | b ` c")
 
 @after
 def fetch(): ...
+
+
+async def by_hand(fetch):
+    for number in range(3):
+        try:
+            return await fetch()
+        except ConnectionError:
+            if number == 2:
+                raise
 """
 
 
@@ -130,6 +139,14 @@ def test_bars_and_backticks_do_not_break_the_table(capsys: pytest.CaptureFixture
     table = rows(said(capsys, "own:barred", "own:inverted"))
     assert table["layers"][0] == "``Odd('a | b ` c')``"
     assert all(len(cells) == 2 for cells in table.values())
+
+
+def test_code_without_layers_can_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:by_hand", "own:before", "--operation", "fetch")
+    table = rows(told)
+    assert table["layers"][0] == "none"
+    assert table["calls of fetch"] == ["1.11", "**1.01**"]
+    assert table["calls of backup"] == ["never", "**0.101**"]
 
 
 def test_tools_get_data(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def compared(found: Diff, names: Sequence[str], fails: Odds, hangs: Odds) -> Ite
     yield ""
     yield f"| | {_code(names[0])} | {_code(names[1])} |"
     yield "|---|---|---|"
-    yield _row("layers", [" >> ".join(map(repr, side.exploration.layers)) for side in sides], code=True)
+    yield _row("layers", [_layers(side) for side in sides])
     yield _row("paths", [f"{len(side.exploration):,}" for side in sides])
     for figure in found.figures:
         if figure.differs or not figure.name.startswith("most"):
@@ -113,8 +113,12 @@ def _figure(figure: Figure) -> str:
     return _row(figure.name, [shown(figure.a), shown(figure.b)], bold=figure.differs)
 
 
-def _row(name: str, cells: Sequence[str], *, code: bool = False, bold: bool | None = None) -> str:
-    shown = [_code(cell) if code else cell for cell in cells]
+def _layers(side: Side) -> str:
+    return _code(" >> ".join(map(repr, side.exploration.layers))) if side.exploration.layers else "none"
+
+
+def _row(name: str, cells: Sequence[str], *, bold: bool | None = None) -> str:
+    shown = [*cells]
     if bold or (bold is None and cells[0] != cells[1]):
         shown[1] = f"**{shown[1]}**"
     return f"| {name} | {' | '.join(shown)} |"
