@@ -15,6 +15,7 @@ from failwell import (
     Bulkhead,
     Cache,
     CircuitBreaker,
+    CountWindow,
     Fallback,
     Policy,
     RateLimiter,
@@ -354,6 +355,11 @@ class TestRetryNotIdempotent:
     def test_says_nothing_of_calls_that_are_made_once(self) -> None:
         assert found(self.rule, (Timeout(5) >> Fallback(mirror))(marked("pay"))) == []
 
+    def test_leaves_out_every_layer_that_would_repeat_it(self) -> None:
+        target = Retry(2, on=Exception) >> Retry(2, on=Exception) >> Retry(2, on=Exception) >> Timeout(1)
+        for finding in found(self.rule, target(marked("pay"))):
+            assert [type(layer).__name__ for layer in finding.remedy] == ["Timeout"]
+
     def test_is_also_about_alternatives_and_steps(self) -> None:
         pay = marked("pay")
         assert "Retry of pay calls pay again" in one(self.rule, Fallback(Retry(2)(pay)) >> Timeout(1)).message
@@ -666,6 +672,18 @@ class TestLayerNeverActs:
 
     def test_is_quiet_about_a_policy_that_reports_nothing(self) -> None:
         assert found(self.rule, Silent() >> Fallback(Fallback.value(0))) == []
+
+    def test_finds_a_breaker_that_never_sees_a_failure(self) -> None:
+        finding = one(self.rule, CircuitBreaker() >> Fallback(Fallback.value(0)) >> Timeout(1))
+        assert finding.message == "CircuitBreaker never opens: `Fallback(value 0)` inside of it always answers."
+        assert found(self.rule, stacked(finding.remedy)) == []
+        assert (
+            found(
+                self.rule,
+                CircuitBreaker(slow_call=0.5, slow_call_rate=0.5, window=CountWindow(10)) >> Timeout(1, default=0),
+            )
+            == []
+        )
 
     def test_is_quiet_about_a_policy_whose_on_means_something_else(self) -> None:
         class Sometimes(Again):
@@ -1054,8 +1072,9 @@ def _assert_true(finding: Finding, exploration: Exploration) -> None:
         case "stale-never-served":
             assert not [event for event in mine if isinstance(event, StaleServed)]
         case "layer-never-acts":
-            outside = [event for event in mine if event.operation == exploration.name]
-            assert {type(event) for event in outside} <= {Attempt, CacheMiss}
+            outside = {type(event) for event in mine if event.operation == exploration.name}
+            assert CircuitOpened not in outside
+            assert " never opens" in finding.message or outside <= {Attempt, CacheMiss}
         case "retry-amplification":
             assert max(sum(path.calls.values()) for path in exploration.paths) > 10
         case "cache-stores-degraded":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from failwell.events import FellBack, StaleServed, TimedOut
+from failwell.events import CircuitOpened, FellBack, StaleServed, TimedOut
 from failwell.flow.lint.evidence import Evidence, order, span
 from failwell.flow.lint.facts import EndedHang, Fell, FellOnto, Happened, Key, StoredDegraded
 from failwell.flow.lint.finding import Found
@@ -177,7 +177,12 @@ def layer_never_acts(evidence: Evidence) -> Iterator[Found]:
             continue
         acts = {fact.event for fact, _ in alone.all(Happened)} - evidence.calm(layer)
         has_its_own_rule = FellBack in acts or StaleServed in acts
-        if has_its_own_rule or acts <= {TimedOut} or acts & evidence.facts.events(layer):
+        if has_its_own_rule or acts <= {TimedOut}:
+            continue
+        does = "does anything"
+        if CircuitOpened in acts:  # it may be open already, but what is inside never opens it
+            acts, does = {CircuitOpened}, "opens"
+        if acts & evidence.facts.events(layer):
             continue
         suits = evidence.if_it_suits(layer)
         if suits is None or acts & suits.events(layer):
@@ -185,7 +190,7 @@ def layer_never_acts(evidence: Evidence) -> Iterator[Found]:
         why, advice, remedy = _nothing_to_do(evidence, layer, "on")
         yield Found(
             evidence.shortest_path(_is_troubled),
-            f"{evidence.name(layer)} never does anything: {why}.",
+            f"{evidence.name(layer)} never {does}: {why}.",
             advice,
             (layer[0],),
             remedy,

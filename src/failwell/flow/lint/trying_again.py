@@ -166,7 +166,8 @@ def retry_not_idempotent(evidence: Evidence) -> Iterator[Found]:
         by = fact.by
         who = evidence.name(by) if by[0] else "the code"
         because = "failed or hung: it may have happened all the same"
-        without = evidence.without(by) if _tries_again(evidence, by) else ()
+        again = [key for key in evidence.attempts if _tries_again(evidence, key, fact.operation)]
+        without = evidence.without(*again) if by in again else ()
         yield Found(
             seen.path,
             f"{who} calls {fact.operation} again after it {because}, and it must not happen twice.",
@@ -177,9 +178,10 @@ def retry_not_idempotent(evidence: Evidence) -> Iterator[Found]:
         )
 
 
-def _tries_again(evidence: Evidence, layer: Key) -> bool:
-    """Whether a layer does nothing but try again, so that nothing else is lost without it."""
-    return evidence.attempts.get(layer, 0) > 1 and FellBack not in evidence.facts.events(layer)
+def _tries_again(evidence: Evidence, layer: Key, operation: str) -> bool:
+    """Whether a layer does nothing but try an operation again, so that nothing else is lost without it."""
+    only_that = evidence.attempts[layer] > 1 and FellBack not in evidence.facts.events(layer)
+    return only_that and _takes_part(evidence, layer, operation)
 
 
 def backoff_cap_never_reached(evidence: Evidence) -> Iterator[Found]:
