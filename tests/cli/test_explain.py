@@ -18,7 +18,7 @@ from failwell.flow import Exploration
 from failwell.flow.lint import Finding
 
 OWN = """
-from failwell import Cache, Fallback, Retry, Timeout
+from failwell import Cache, Fallback, RateLimiter, Retry, Timeout
 from failwell.backoff import Exponential, Fixed
 
 
@@ -34,6 +34,7 @@ def gpt4(prompt): ...
 
 stack = Timeout(30) >> Retry(3, Fixed(1)) >> Timeout(5)
 inverted = Timeout(5) >> Retry(3, Fixed(1)) >> Timeout(30)
+limited = Retry(3) >> RateLimiter(5, per=1)
 racing = Timeout(3) >> Retry(3, Exponential(2, jitter="full"))
 stored = Cache(60, stale_if_error=600) >> stack
 idle = Fallback(cached) >> Fallback(Fallback.value(0))
@@ -97,6 +98,13 @@ def test_random_waits_are_told_as_bounds_and_named_so(capsys: pytest.CaptureFixt
     assert "  calls     operation between 1.2 and 1.24 (at most 3)\n" in told
     assert "TimeoutExceeded  between 0 % and 4 %\n" in told
     assert "bounds" not in said(capsys, "own:stack")
+
+
+def test_it_says_where_only_the_longest_waits_were_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:limited")
+    assert "  assumed   the longest waits before RateLimiter, whose state ages meanwhile\n" in told
+    assert "assumed" not in said(capsys, "own:racing")
+    assert "assumed" not in said(capsys, "own:stored")
 
 
 def test_each_operation_can_have_odds_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +211,7 @@ def test_the_data_is_complete_and_names_do_not_change(capsys: pytest.CaptureFixt
         "raised",
         "raised_by",
         "never_reached",
+        "ages",
         "worst_path",
     ]
     assert list(data["situations"]["Cache"]) == ["fresh", "stale"]

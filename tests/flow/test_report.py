@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from failwell import Cache, Fallback, Policy, Retry, Router, Saga, Step, Timeout, explore
+from failwell import Cache, CircuitBreaker, Fallback, Policy, RateLimiter, Retry, Router, Saga, Step, Timeout, explore
 from failwell.backoff import Exponential, Fixed
 from failwell.errors import TooManyPaths
 from failwell.flow import Exploration, Report
@@ -111,6 +111,7 @@ def test_a_report_is_plain_data_too() -> None:
             "-> raise TimeoutExceeded after 6 s",
         },
         "never_reached": [],
+        "ages": [],
         "worst_path": str(report.worst_path),
     }
     assert repr(report) == "<Report success=0.75 mean=0.5 s worst=11 s>"
@@ -323,6 +324,14 @@ def test_waits_of_a_policy_that_reports_nothing_are_known_as_well() -> None:
 
     exploration = explore(Patient())
     assert [path.between for path in exploration.paths] == [(1, 4), (1, 4), (3, 5)]
+
+
+def test_layers_whose_state_ages_during_random_waits_are_named() -> None:
+    limiter, breaker = RateLimiter(5), CircuitBreaker()
+    assert explore(Cache(60) >> Retry(3) >> breaker >> limiter).report().ages == ("CircuitBreaker", "RateLimiter")
+    assert explore(breaker >> Retry(3)).report().ages == ()
+    assert explore(Retry(3, Fixed(1)) >> breaker).report().ages == ()
+    assert explore(Retry(2, Fixed(1)) >> Cache(60) >> Retry(2) >> breaker).report().ages == ("CircuitBreaker",)
 
 
 @settings(deadline=None, max_examples=150)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, cast
 
-from failwell.events import Attempt, Event
+from failwell.events import Attempt, Event, Waiting
 from failwell.flow.path import Choice, Odds, Path, odds_of, odds_of_choice
 
 __all__ = ["Fold", "Weights", "operations"]
@@ -123,6 +123,7 @@ class Fold:
         calls: Operation -> expected number of calls, of these paths.
         most_calls: Operation -> most calls on any path.
         acted: The layers that reported anything but a first attempt, on any path.
+        waiting: The layers whose waits are random.
         situations: Layer -> the situations that it can start in.
         named: The operations that were called and the alternatives, routes and steps that were chosen, on any path.
         times_differ: Whether random waits make a path longer or shorter.
@@ -134,6 +135,7 @@ class Fold:
         self.calls: dict[str, Any] = {}
         self.most_calls: dict[str, int] = {}
         self.acted: set[str] = set()
+        self.waiting: set[str] = set()
         self.named: set[str] = set()
         self.times_differ = False
         self._items: _Items = []
@@ -199,6 +201,8 @@ class Fold:
     def _note(self, event: Event) -> None:
         if not (isinstance(event, Attempt) and event.number == 1):
             self.acted.add(event.layer)
+        if isinstance(event, Waiting) and event.between[0] != event.between[1]:
+            self.waiting.add(event.layer)
         for field in ("alternative", "route", "step"):
             name = getattr(event, field, None)
             if isinstance(name, str):

@@ -51,6 +51,8 @@ class Report:
         raised_by: Name of an error type -> the likeliest path that raises it.
         never_reached: Layers that do nothing on any path, and alternatives that no path calls.
         situations: Layer -> the situations that it can start in; without odds it is in the first.
+        ages: Layers with a state that ages during a random wait around them, such as a quota: how they decide then is
+            known for the longest wait only, and no bounds tell more.
         is_random: Whether random waits make the truth differ from the figures; then there are bounds.
     """
 
@@ -70,6 +72,7 @@ class Report:
         self.raised = tuple(self.raised_by)
         self.never_reached = _never_reached(exploration.layers, fold)
         self.situations = fold.situations
+        self.ages = _ages(labels(exploration.layers), fold)
         self.is_random = fold.times_differ or fold.ways_differ
 
     def percentile(self, q: float) -> float:
@@ -192,6 +195,7 @@ class Report:
             "raised": list(self.raised),
             "raised_by": {name: str(path) for name, path in self.raised_by.items()},
             "never_reached": list(self.never_reached),
+            "ages": list(self.ages),
             "worst_path": str(self.worst_path),
         }
 
@@ -266,6 +270,11 @@ def _never_reached(layers: tuple[Pattern, ...], fold: Fold) -> tuple[str, ...]:
             found.append(label)
         found += [name for name, also in _declared(layer) if not {name, also} & fold.named]
     return tuple(dict.fromkeys(found))
+
+
+def _ages(layers: list[str], fold: Fold) -> tuple[str, ...]:
+    outermost = min((layers.index(layer) for layer in fold.waiting if layer in layers), default=len(layers))
+    return tuple(layer for layer in layers[outermost + 1 :] if layer in fold.situations)
 
 
 def _reports(run: Callable[..., Any]) -> bool:

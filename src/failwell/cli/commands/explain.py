@@ -191,6 +191,8 @@ def explained(
     others = [(f"{layer} {situation}", one) for layer, ones in elsewhere.items() for situation, one in ones.items()]
     said = (f"{where}: success {between(one.success_bounds, share)}, {_latency(one)}" for where, one in others)
     yield from _column("instead", said)
+    if report.ages:
+        yield f"  assumed   the longest waits before {' and '.join(report.ages)}, whose state ages meanwhile"
     yield ""
     yield "Whatever the odds:"
     yield f"  longest   {latency(report.worst_latency)}: {report.worst_path}"
