@@ -193,6 +193,8 @@ class _World:
         self.state: Any = None
         self.acts = 0  # how much was done so far
         self.turns = 0  # of the loop, since then
+        self.horizon = math.inf  # how old a moment must be for its age not to matter
+        self._taken: Any = None
         self._error_type = _handled_type((layer,))
 
     @contextlib.contextmanager
@@ -214,6 +216,7 @@ class _World:
     def start(self, make: Callable[[], Any]) -> None:
         """Begin anew, in a fresh state."""
         self.clear()
+        self._taken = None
         self.turns = 0
         random.setstate(_CHANCE)
         self.loop.clock.now = _Moment(0.0)
@@ -238,12 +241,16 @@ class _World:
         """Which situation the layer is in, or will be in if nothing happens for some seconds."""
         return self.layer.situation(self.state, self.now + later)
 
-    def key(self, horizon: float) -> tuple[Any, ...]:
+    def key(self) -> tuple[Any, ...]:
         """What is equal for equal states."""
-        return self.situation(), *self._traces(horizon), sum(one.is_under_way for one in self.calls)
+        under_way = sum(one.is_under_way for one in self.calls)
+        return self.situation(), self._print(), len(self.calls) - under_way, under_way
 
-    def _traces(self, horizon: float) -> tuple[Any, ...]:
-        return _fingerprint(self.state, self.now, horizon), sum(not one.is_under_way for one in self.calls)
+    def _print(self) -> Any:
+        """The fingerprint of the state; taken once, until something happens."""
+        if self._taken is None:
+            self._taken = _fingerprint(self.state, self.now, self.horizon)
+        return self._taken
 
     def act(self, action: _Action, *, again: bool = False) -> _Seen:
         """Let something happen.
@@ -256,20 +263,24 @@ class _World:
         self.turns = 0
         self.heard.clear()
         if action.kind == _PASS:
+            self._taken = None
             self._pass(action.seconds)
             return self._seen(True)
         if action.kind in ("end", "break"):
+            self._taken = None
             under_way = [one for one in self.calls if one.is_under_way]
             if not under_way:
                 return _Seen(False)
             self._end(under_way[0], action.kind == "end")
             return self._seen(True)
-        before = None if again else _fingerprint(self.state, self.now, math.inf)
+        before = None if again else self._print()
+        self._taken = None
         script = self._call(action)
         if script.task.done() or action.kind in ("ok", "fail"):
             is_over = script.task.done() and action.kind in ("ok", "fail")
             return self._seen(is_over and (action.kind == "ok" or script.called), script)
-        left_a_trace = again or before != _fingerprint(self.state, self.now, math.inf)
+        left_a_trace = again or before != self._print()
+        self._taken = None
         if action.kind == "slow":
             if (left_a_trace and not again) or not script.is_under_way:
                 return self._seen(False, script)
@@ -417,10 +428,14 @@ _ALIKE = frozenset({"_thread", "threading", "_asyncio", "asyncio", "contextvars"
 def _fingerprint(state: Any, now: float, horizon: float) -> Any:
     """The structure of a state as plain data; moments become relative to now, not further back than the horizon."""
     met: dict[int, int] = {}
+    here = float(now)
+
+    def of_moment(value: float) -> tuple[str, float]:
+        return "moment", max(round(float.__sub__(value, here), 9), -horizon)
 
     def of(value: Any) -> Any:
         if isinstance(value, _Moment):
-            return "moment", max(round(float(value) - float(now), 9), -horizon)
+            return of_moment(value)
         if value is None or isinstance(value, (bool, int, str, bytes)):
             return value
         if isinstance(value, float):
@@ -444,7 +459,8 @@ def _fingerprint(state: Any, now: float, horizon: float) -> Any:
         if isinstance(value, (set, frozenset)):
             return kind.__name__, tuple(sorted(map(of, cast("Iterable[Any]", value)), key=repr))
         if isinstance(value, (list, tuple, deque)):
-            return kind.__name__, tuple(map(of, cast("Iterable[Any]", value)))
+            many = cast("Iterable[Any]", value)
+            return kind.__name__, tuple([of_moment(one) if _type_of(one) is _Moment else of(one) for one in many])
         return kind.__name__, tuple((name, of(getattr(value, name))) for name in _attributes(value))
 
     return of(state)
@@ -515,7 +531,7 @@ class _Machine:
         self.ways: dict[tuple[str, str], list[_Way]] = {}
         numbers = list(_numbers(world.layer))
         self.durations = sorted({float(value) for value, is_duration in numbers if is_duration})
-        self.horizon = 4 * sum(self.durations)
+        world.horizon = 4 * sum(self.durations)
         self.patience = max(_PATIENCE, 2 * math.ceil(sum(value for value, _ in numbers)))
 
     def search(self) -> None:
@@ -660,7 +676,7 @@ class _Machine:
         return _Action("slow", _first_change(changed, (), (action.seconds,)))
 
     def _key(self) -> tuple[Any, ...]:
-        return self.world.key(self.horizon)
+        return self.world.key()
 
     def _go_to(self, entry: _Entry, done: tuple[_Action, ...] = (), key: tuple[Any, ...] | None = None) -> None:
         self.world.start(entry.make)
