@@ -597,6 +597,12 @@ class TestStaleNeverServed:
         [other] = [path for path in explore(stacked(finding.remedy)).paths if StaleServed in map(type, path.events)]
         assert any(choice.option == "hang" for choice in other.choices)
 
+    def test_puts_every_limit_inside(self) -> None:
+        target = Timeout(2) >> Retry(2) >> Timeout(2) >> Cache(0, stale_if_error=60, stale_on=TimeoutError)
+        finding = one(self.rule, target)
+        assert [type(layer).__name__ for layer in finding.remedy] == ["Retry", "Cache", "Timeout", "Timeout"]
+        assert found(self.rule, stacked(finding.remedy)) == []
+
     def test_finds_a_filter_that_nothing_passes(self) -> None:
         saga = Saga([Step(load, mirror)])
         finding = one(self.rule, Cache(60, key=str, stale_if_error=60, stale_on=ConnectionError)(saga))
@@ -1091,7 +1097,7 @@ def _assert_true(finding: Finding, exploration: Exploration) -> None:
             pass
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(target=_any_target())
 def test_remedies_help_in_any_stack(target: Any) -> None:
     exploration = _explored_or_not(target)

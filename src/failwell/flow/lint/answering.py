@@ -101,10 +101,15 @@ def _is_about_time(on: Any) -> bool:
 
 
 def _cut_first(evidence: Evidence, layer: Key, cut: Key) -> tuple[str, str, tuple[Pattern, ...]]:
-    place = evidence.place(layer)
-    remedy = evidence.moved(cut, place) if place is not None else ()
+    limits = [key for key in evidence.layers if evidence.is_around(key, layer) and _ends_hangs(evidence, key)]
+    remedy = evidence.put_inside(layer, limits)
     why = f"{evidence.name(cut)} outside of it ends a hang, so it sees nothing of that"
     return why, f"Put the limit inside: {order(remedy)}.", remedy
+
+
+def _ends_hangs(evidence: Evidence, layer: Key) -> bool:
+    alone = evidence.alone(layer)
+    return alone is not None and any(fact.event is TimedOut for fact, _ in alone.all(Happened))
 
 
 def fallback_never_reached(evidence: Evidence) -> Iterator[Found]:

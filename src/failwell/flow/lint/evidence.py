@@ -251,6 +251,22 @@ class Evidence:
         layers.insert(to, one)
         return tuple(layers)
 
+    def put_inside(self, layer: Key, others: Iterable[Key]) -> tuple[Pattern, ...]:
+        """The explored layers with some of them directly inside of another one.
+
+        Args:
+            layer: The one that is to be outside.
+            others: What to put inside of it; all of them are among the explored layers, and so is ``layer``.
+        """
+        moved = [place for key in others if (place := self.place(key)) is not None]
+        changed: list[Pattern] = []
+        for place, one in enumerate(self.exploration.layers):
+            if place not in moved:
+                changed.append(one)
+            if place == self.place(layer):
+                changed += [self.exploration.layers[other] for other in moved]
+        return tuple(changed)
+
     # -- what would happen if --
 
     def alone(self, layer: Key) -> Facts | None:
