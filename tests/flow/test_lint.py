@@ -1097,7 +1097,7 @@ def _assert_true(finding: Finding, exploration: Exploration) -> None:
             pass
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(target=_any_target())
 def test_remedies_help_in_any_stack(target: Any) -> None:
     exploration = _explored_or_not(target)
