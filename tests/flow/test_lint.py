@@ -672,6 +672,8 @@ class TestLayerNeverActs:
             "Retry never does anything: out of what is inside comes SagaError, and it handles on=ConnectionError."
         )
         assert found(self.rule, stacked(finding.remedy)) == []
+        several = one(self.rule, Retry(3, on=(ConnectionError, TimeoutError))(Saga([Step(load, mirror)])))
+        assert "it handles on=(ConnectionError, TimeoutError)." in several.message
 
     def test_is_quiet_about_a_filter_for_what_an_operation_may_raise(self) -> None:
         assert found(self.rule, Retry(3, on=KeyError) >> CircuitBreaker(on=ValueError) >> Timeout(1)) == []
