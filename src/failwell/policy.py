@@ -14,7 +14,16 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, 
 
 from failwell.derive import Call, PlainCall, derive
 from failwell.events import Event, Outcome, listening
-from failwell.runtime import TAKES_CALL, AsyncRuntime, BlockingRuntime, Mark, Runtime, UnexpectedAwaitable, name_of
+from failwell.runtime import (
+    TAKES_CALL,
+    Alternative,
+    AsyncRuntime,
+    BlockingRuntime,
+    Mark,
+    Runtime,
+    UnexpectedAwaitable,
+    name_of,
+)
 
 __all__ = [
     "Matches",
@@ -212,6 +221,8 @@ def _brief(value: Any) -> str:
     if kind is tuple or kind is list:
         shown = ", ".join(map(_brief, value))
         return f"[{shown}]" if kind is list else f"({shown}{',' * (len(value) == 1)})"
+    if Alternative.of(value) is not None:
+        return str(value.__qualname__)
     return name_of(value) if callable(value) and not isinstance(value, Pattern) else repr(value)
 
 

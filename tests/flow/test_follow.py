@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from failwell import Cache, Fallback, Retry, Saga, Timeout, backoff, explore
+from failwell.errors import TooManyPaths
 from failwell.events import GaveUp
 from failwell.flow import Diverged, Path, follow
 from tests.flow.stacks import built, stacks
@@ -29,7 +29,11 @@ STACK = Retry(3, backoff.Fixed(1)) >> Timeout(5)
 @given(stacks())
 def test_each_explored_path_is_the_one_that_its_choices_lead_along(text: str) -> None:
     stack = built(text, _never_run)
-    for path in itertools.islice(explore(stack, limit=100_000).paths, 40):
+    try:
+        paths = explore(stack, limit=1_500).paths
+    except TooManyPaths:
+        return
+    for path in paths[:40]:
         found = follow(stack, *map(repr, path.choices))
         assert (str(found), found.ended, found.waits) == (str(path), path.ended, path.waits)
         assert found.choices == path.choices

@@ -204,7 +204,9 @@ def test_state_between_runs_is_found_out() -> None:
         explore(load)
 
 
-def test_code_that_asks_without_end_is_refused() -> None:
+def test_code_that_asks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[explore.__module__], "_MOST_QUESTIONS", 50)
+
     async def poll(api: Call) -> Any:
         while True:
             try:

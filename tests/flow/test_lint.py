@@ -626,7 +626,7 @@ class TestStaleNeverServed:
         cache = Cache(60, stale_if_error=600, stale_on=TimeoutError)
         assert found(self.rule, Timeout(5) >> cache >> Timeout(2)) == []
         finding = one(self.rule, Timeout(5) >> cache >> Fallback(Fallback.value(0)) >> Timeout(2))
-        assert "`Fallback(value 0)` inside of it always answers" in finding.message
+        assert "`Fallback(Fallback.value(0))` inside of it always answers" in finding.message
 
 
 class TestFallbackNeverReached:
@@ -683,7 +683,9 @@ class TestLayerNeverActs:
 
     def test_finds_a_breaker_that_never_sees_a_failure(self) -> None:
         finding = one(self.rule, CircuitBreaker() >> Fallback(Fallback.value(0)) >> Timeout(1))
-        assert finding.message == "CircuitBreaker never opens: `Fallback(value 0)` inside of it always answers."
+        assert (
+            finding.message == "CircuitBreaker never opens: `Fallback(Fallback.value(0))` inside of it always answers."
+        )
         assert found(self.rule, stacked(finding.remedy)) == []
         assert (
             found(

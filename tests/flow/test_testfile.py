@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from failwell import Cache, Fallback, Retry, Timeout, explore
-from failwell.errors import PermanentError
+from failwell.errors import PermanentError, TooManyPaths
 from failwell.flow.testfile import Subject, kinds_of_failure, telling_paths
 from failwell.flow.testfile import test_file as make_test_file
 from tests.flow.stacks import FUNCTIONS, stacks
@@ -41,7 +41,7 @@ def written(expression: str) -> str:
         layers = getattr(theirs.stack, "layers", None) or explore(theirs.stack, outcomes=("ok",)).layers
         outcomes = ("ok", *kinds_of_failure(layers), "hang")
         subject = Subject("theirs", "stack", "stack", "", "failwell tests theirs:stack")
-        return make_test_file(explore(theirs.stack, outcomes=outcomes), subject, outcomes)
+        return make_test_file(explore(theirs.stack, outcomes=outcomes, limit=1_500), subject, outcomes)
 
 
 def failing(text: str, expression: str) -> list[str]:
@@ -139,7 +139,11 @@ def test_a_changed_saga_fails_some_test(before: str, after: str) -> None:
 def test_the_tests_of_any_stack_hold_on_it(text: str) -> None:
     *layers, inside = text.split(" >> ")
     expression = " >> ".join(layers if inside == "operation" else [*layers, inside])
-    assert failing(written(expression), expression) == []
+    try:
+        made = written(expression)
+    except TooManyPaths:
+        return
+    assert failing(made, expression) == []
 
 
 def test_few_tests_show_everything() -> None:

@@ -236,7 +236,7 @@ def test_a_value_answers_any_arguments_with_the_same_object(world: World) -> Non
     outcome = world.run(Fallback(Fallback.value(value)), world.operation(OSError), 1, error=2)
     assert outcome.value is value
     assert [e.alternative for e in outcome.events if isinstance(e, FellBack)] == ["value []"]
-    assert repr(Fallback(Fallback.value([]), max, on=OSError)) == "Fallback(value [], max, on=OSError)"
+    assert repr(Fallback(Fallback.value([]), max, on=OSError)) == "Fallback(Fallback.value([]), max, on=OSError)"
 
 
 def test_bad_arguments_are_refused_by_name_and_value() -> None:
@@ -297,7 +297,7 @@ def test_another_service_is_asked_by_url(world: World, server: str) -> None:
     assert outcome.degraded
     assert kinds(outcome) == ["FellBack"]
     assert really(world, Fallback(Fallback.url(server + "/text")), world.operation(OSError)).value == "/text"
-    assert repr(Fallback(backup)).startswith("Fallback(GET http://127.0.0.1")
+    assert repr(Fallback(backup)).startswith("Fallback(Fallback.url('http://127.0.0.1")
 
 
 def test_a_service_that_fails_is_a_failing_alternative(world: World, server: str) -> None:

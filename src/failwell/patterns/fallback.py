@@ -87,7 +87,9 @@ class Fallback(Policy):
             return value
 
         Alternative(constant, never_fails=True)
-        constant.__name__ = constant.__qualname__ = f"value {value!r}"[:40]
+        said = repr(value)
+        constant.__name__ = f"value {said}"[:40]
+        constant.__qualname__ = f"Fallback.value({said if len(said) <= 60 else '...'})"
         return constant
 
     @staticmethod
@@ -123,7 +125,8 @@ class Fallback(Policy):
                 return answer(client.get(_filled(url, args, kwargs)))
 
         Alternative(get, plain_form=get_plain)
-        get.__name__ = get.__qualname__ = f"GET {url}"
+        get.__name__ = f"GET {url}"
+        get.__qualname__ = f"Fallback.url({url!r})"
         return get
 
 

@@ -79,7 +79,7 @@ class Step:
         return self._guarded[fn, asynchronous]
 
     def __repr__(self) -> str:
-        undo = "nothing to undo" if self.compensation is None else name_of(self.compensation)
+        undo = "None" if self.compensation is None else name_of(self.compensation)
         return f"Step({name_of(self.action)}, {undo})"
 
 
@@ -148,6 +148,9 @@ class Saga(Operation):
         for name in ("on_compensation_start", "on_compensation_complete"):
             if is_async(getattr(self, name)):
                 raise TypeError(f"{name} must be a plain function: in a saga without an async step nobody awaits it")
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(repr(self.steps), repr(list(self.steps)), 1) if self.steps else "Saga()"
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         state: State = call.args[0] if call.args and call.args[0] is not None else {}

@@ -14,7 +14,7 @@ from failwell.flow.explore import explore
 from failwell.flow.lint.facts import Attempted, Fact, Facts, Key, Seen, Waited
 from failwell.flow.path import Choice, Path
 from failwell.policy import Operation, Pattern, Policy, Stack, labels, matching, protected
-from failwell.runtime import name_of
+from failwell.runtime import Alternative, name_of
 
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
@@ -456,6 +456,8 @@ def _said(value: Any) -> str:
     """A value as one would type it."""
     if value.__class__ is tuple:
         return f"({', '.join(map(_said, value))})"
+    if Alternative.of(value) is not None:
+        return str(value.__qualname__)
     return name_of(value) if callable(value) else repr(value)
 
 
