@@ -271,6 +271,44 @@ def test_a_burst_is_let_through_at_once_and_fills_up_again_slowly(world: World) 
     assert told == [0.5, pytest.approx(0.4), 0.5]
 
 
+@given(st.integers(1, 60), st.integers(1, 300), st.floats(0, 1e6))
+def test_a_whole_burst_passes_at_once_whatever_its_numbers(rate: int, burst: int, start: float) -> None:
+    with virtual.clock() as clock:
+        clock.sleep(start)
+        limiter = RateLimiter(rate, burst=burst)
+        assert [limiter.call(int) for _ in range(burst)] == [0] * burst
+        with pytest.raises(errors.RateLimitedError) as refused:
+            limiter.call(int)
+        assert refused.value.retry_after == pytest.approx(1 / rate, rel=1e-5)
+
+
+def test_as_many_wait_as_fit_into_the_longest_wait() -> None:
+    with virtual.clock():
+        limiter = RateLimiter(10, burst=1, max_wait=0.3)
+        limiter.call(int)
+        assert [limiter.outcome(int).elapsed for _ in range(3)] == pytest.approx([0.1, 0.1, 0.1])
+    limiter = RateLimiter(10, burst=20, max_wait=0.3)
+
+    async def main() -> list[bool]:
+        async def answers() -> None: ...
+
+        outcomes = await asyncio.gather(*(limiter.outcome(answers) for _ in range(24)))
+        return [outcome.ok for outcome in outcomes]
+
+    assert virtual.run(main()) == [True] * 23 + [False]  # 20 at once, and three that wait 0.1, 0.2 and 0.3 s
+
+
+def test_a_changed_copy_of_a_bucket_goes_on_from_what_is_missing() -> None:
+    with virtual.clock() as clock:
+        limiter = RateLimiter(1, burst=4)
+        slow = limiter.replace(rate=0.5)
+        for _ in range(4):
+            limiter.call(int)
+        assert isinstance(slow.outcome(int).error, errors.RateLimitedError)
+        clock.sleep(2)  # one call is back, at the pace of the slow one
+        assert [limiter.outcome(int).ok for _ in range(3)] == [True, False, False]
+
+
 def test_who_may_wait_waits_for_its_turn(world: World) -> None:
     limiter, operation = RateLimiter(1, per=4, max_wait=5), world.operation("answer")
     outcomes = at(world, lambda: limiter.outcome(operation), 0, 1)

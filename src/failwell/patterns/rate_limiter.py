@@ -119,7 +119,8 @@ class RateLimiter(Policy):
         due = state.due(self, now, len(state.turns))
         if due <= now:
             return "allowed"
-        return "queued" if due <= now + self.max_wait else "exceeded"
+        wait = due - now
+        return "queued" if wait <= self.max_wait or math.isclose(wait, self.max_wait, rel_tol=1e-12) else "exceeded"
 
     @property
     def label(self) -> str:
@@ -135,7 +136,9 @@ class _Line:
 
     def __init__(self) -> None:
         self.starts: deque[float] = deque()  # without a burst: those of the last window
-        self.full_at = -math.inf  # with one: when the bucket is full again
+        # With one: the bucket was full at `since` and lost `taken` calls, so it is full again `taken` gaps later. A
+        # sum of gaps would be off by its rounding, and 20 calls at once would be 19.
+        self.since, self.taken, self.gap = -math.inf, 0, 1.0
         self.turns: deque[Signal] = deque()  # set for the first one
         self._window = 0.0
         self._lock = threading.Lock()
@@ -143,7 +146,8 @@ class _Line:
     def due(self, limit: RateLimiter, now: float, ahead: int) -> float:
         """When a call may start that has so many others before it."""
         if limit.burst is not None:
-            return max(self.full_at, now) + (ahead + 1 - limit.burst) * limit.gap
+            since, taken = (now, 0) if self._is_full(limit, now) else (self.since, self.taken)
+            return since + (taken + ahead + 1 - limit.burst) * limit.gap
         rate = limit.whole_rate
         rounds, place = divmod(ahead, rate) if ahead else (0, 0)
         place += len(self.starts) - rate
@@ -165,7 +169,7 @@ class _Line:
             now = clock()
             due = self.due(limit, now, len(self.turns))
             wait = _seconds_until(due, now)
-            if due > now + patience:
+            if wait > patience and not math.isclose(wait, patience, rel_tol=1e-12):  # three times 0.1 s is 0.3 s
                 return None, wait
             turn = Signal()
             if not self.turns:
@@ -193,7 +197,9 @@ class _Line:
     def _count(self, limit: RateLimiter, now: float) -> None:
         """Write down that a call starts now."""
         if limit.burst is not None:
-            self.full_at = max(self.full_at, now) + limit.gap
+            if self._is_full(limit, now):
+                self.since, self.taken = now, 0
+            self.taken += 1
             return
         starts = self.starts
         starts.append(now)
@@ -201,6 +207,13 @@ class _Line:
             self._window = limit.per  # the longest, where changed copies share this
         while starts and starts[0] + self._window <= now:
             starts.popleft()
+
+    def _is_full(self, limit: RateLimiter, now: float) -> bool:
+        """Whether nothing is missing from the bucket."""
+        if limit.gap != self.gap:  # a changed copy shares this: what is missing comes back at its pace from now on
+            missing = max(0.0, (self.since + self.taken * self.gap - now) / self.gap)
+            self.since, self.taken, self.gap = now + missing * limit.gap, 0, limit.gap
+        return self.since + self.taken * self.gap <= now
 
 
 def _seconds_until(due: float, now: float) -> float:
