@@ -166,7 +166,8 @@ def test_what_one_path_shows_is_shown_by_the_shortest(rule: str) -> None:
     finding = one(rule, CASES[rule].wrong())
     shorter = [path for path in exploration.paths if len(path.trace) < len(finding.path.trace)]
     without = Exploration(shorter, exploration.name, exploration.layers, exploration.not_idempotent)
-    assert rule not in [other.rule for other in (without.lint() if shorter else [])]
+    others = without.lint() if shorter else []
+    assert rule not in [other.rule for other in others if other.severity == finding.severity]
 
 
 def test_there_is_an_example_of_each_rule_and_no_other() -> None:
@@ -569,8 +570,20 @@ class TestBreakers:
 class TestLimiters:
     rule = "limiter-inside-retry"
 
-    def test_permits_that_last_for_all_attempts_are_no_fault(self) -> None:
-        assert found(self.rule, Retry(3, Fixed(0.1)) >> RateLimiter(10) >> Timeout(1)) == []
+    def test_permits_that_last_for_all_attempts_may_be_meant_so(self) -> None:
+        finding = one(self.rule, Retry(3, Fixed(0.1)) >> RateLimiter(10) >> Timeout(1))
+        assert finding.message == (
+            "RateLimiter is inside of Retry: each attempt of a call takes a permit, up to 3 of them."
+        )
+        assert finding.severity == "note"
+        assert sum(isinstance(event, Attempt) for event in finding.path.events) == 2
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_one_attempt_takes_one_permit(self) -> None:
+        assert found(self.rule, Retry(1) >> RateLimiter(10)) == []
+
+    def test_attempts_that_use_up_the_permits_are_a_warning(self) -> None:
+        assert one(self.rule, Retry(3, Fixed(0.1)) >> RateLimiter(2, per=60)).severity == "warning"
 
     def test_refused_attempts_that_are_tried_again_at_once_are_found(self) -> None:
         target = Retry(3, Fixed(0), on=Exception, respect_retry_after=False) >> RateLimiter(10) >> Timeout(1)

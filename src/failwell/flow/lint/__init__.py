@@ -56,7 +56,7 @@ RULES: Mapping[str, Callable[[Evidence], Iterator[Found]]] = {rule.__name__.repl
 """Every rule by its name, the gravest first."""
 
 NOTES = frozenset({"backoff-cap-never-reached", "hang-never-ended"})
-"""Rules whose findings are facts that may well be meant."""
+"""Rules all of whose findings are facts that may well be meant."""
 
 
 def lint(exploration: Exploration, *, most_calls: int = 10) -> list[Finding]:
@@ -76,7 +76,7 @@ def lint(exploration: Exploration, *, most_calls: int = 10) -> list[Finding]:
             f"explorer/lint.md#{rule}",
             found.message,
             found.layers,
-            "note" if rule in NOTES else "warning",
+            "note" if found.meant or rule in NOTES else "warning",
             found.remedy,
         )
         for rule, find in RULES.items()

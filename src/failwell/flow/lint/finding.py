@@ -39,10 +39,14 @@ class Finding(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a rule yields: a finding that does not know yet which rule it is of."""
+    """What a rule yields: a finding that does not know yet which rule it is of.
+
+    ``meant`` is for a fact that may well be meant, though others that the rule finds may not.
+    """
 
     path: Path
     message: str
     advice: str
     layers: tuple[str, ...] = ()
     remedy: tuple[Pattern, ...] = ()
+    meant: bool = False

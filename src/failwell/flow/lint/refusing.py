@@ -87,6 +87,14 @@ def limiter_inside_retry(evidence: Evidence) -> Iterator[Found]:
     for early, seen in evidence.facts.all(RetriedEarly):
         what = f"what it refuses for {_asked(seen)} is tried again {_when(seen)}"
         found.setdefault((early.layer, early.refuser), (seen, what))
+    graver = set(found)
+    for limiter in evidence.layers:
+        refused = evidence.facts.get(Happened(limiter, Rejected))
+        if refused is not None and any(_retry_after(event) is not None for event in refused.events):
+            for retry, attempts in evidence.attempts.items():
+                if attempts > 1 and (retry, limiter) not in found:
+                    what = f"each attempt of a call takes a permit, up to {attempts} of them"
+                    found[retry, limiter] = evidence.facts[Attempted(retry, 2)], what
     for (retry, limiter), (seen, what) in found.items():
         if _is_breaker(evidence, limiter) or not evidence.is_around(retry, limiter):
             continue
@@ -99,6 +107,7 @@ def limiter_inside_retry(evidence: Evidence) -> Iterator[Found]:
             f"Ask for one permit a call, outside of the attempts{where}.",
             (retry[0], limiter[0]),
             remedy,
+            meant=(retry, limiter) not in graver,  # where a quota counts each attempt, so does its limiter
         )
 
 
