@@ -12,13 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from failwell import Outcome, Policy, virtual
-
-# How long an example takes in real time says nothing about a busy machine.
-settings.register_profile("virtual time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("virtual time")
 
 
 class Hang:
