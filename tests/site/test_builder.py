@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,15 +24,20 @@ def test_a_folder_that_is_no_checkout_is_one_line(tmp_path: Path) -> None:
         builder.build(tmp_path)
 
 
-@pytest.mark.parametrize(("page", "built"), [("index.md", True), ("gone.md", False)])
-def test_a_page_of_the_navigation_that_is_missing_fails_the_build(page: str, built: bool, tmp_path: Path) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "index.md").write_text("# Home\n", encoding="utf-8")
-    (tmp_path / "docs" / "assets").mkdir()
-    shutil.copy(ROOT / "docs/assets/mermaid-theme.js", tmp_path / "docs/assets")
+def small_site(root: Path, home: str = "# Home\n", page: str = "index.md") -> Path:
+    """The documents of a site of one page, which builds in a moment."""
+    (root / "docs" / "assets").mkdir(parents=True)
+    (root / "docs" / "index.md").write_text(home, encoding="utf-8")
+    shutil.copy(ROOT / "docs/assets/mermaid-theme.js", root / "docs/assets")
     cache = json.dumps(str(ROOT / ".cache/npm"))
     settings = f"{{site_name: Small, nav: [{{Page: {page}}}], plugins: [{{failwell: {{cache: {cache}}}}}]}}"
-    (tmp_path / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    (root / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(("page", "built"), [("index.md", True), ("gone.md", False)])
+def test_a_page_of_the_navigation_that_is_missing_fails_the_build(page: str, built: bool, tmp_path: Path) -> None:
+    small_site(tmp_path, page=page)
     if built:
         assert (builder.build(tmp_path) / "index.html").is_file()
         return
@@ -54,14 +61,65 @@ def test_a_taken_port_is_replaced() -> None:
         assert builder._free(port) != port
 
 
-def test_serving_prints_an_address_that_answers() -> None:
+def test_serving_prints_an_address_that_answers(tmp_path: Path) -> None:
+    small_site(tmp_path, "# What failed?\n")
     command = [sys.executable, "-u", "-c", "from failwell.site import serve; serve(port=0)"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
             assert process.stdout is not None
-            line = next(line for line in process.stdout if "http://" in line)
-            address = next(word for word in line.split() if word.startswith("http://127.0.0.1:"))
-            with urllib.request.urlopen(address, timeout=60) as answer:
-                assert b"Failwell" in answer.read()
+            said: list[str] = []
+            for line in process.stdout:
+                said.append(line)
+                if "http://" in line:
+                    break
+            address = re.search(r"http://127\.0\.0\.1:\d+/", said[-1])
+            assert address, "".join(said)
+            with urllib.request.urlopen(address[0], timeout=60) as answer:
+                assert b"What failed?" in answer.read()
         finally:
             process.terminate()
+
+
+def built_again(root: Path, package: Path) -> tuple[str, list[str]]:
+    """The one page of a small site and what was made anew for it, from a process that runs this package."""
+    code = (
+        "import failwell.site.plugin as plugin, failwell.site; real = plugin.render\n"
+        "plugin.render = lambda *marker: print('made', *marker) or real(*marker)\n"
+        "failwell.site.build()"
+    )
+    env = {**os.environ, "PYTHONPATH": str(package.parent), "SOURCE_DATE_EPOCH": "0"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = [line.removeprefix("made ") for line in done.stdout.splitlines() if line.startswith("made ")]
+    return (root / "site" / "index.html").read_text(encoding="utf-8"), made
+
+
+def test_a_build_makes_again_what_the_source_changed_and_nothing_else(tmp_path: Path) -> None:
+    home = "# Home\n\n<!-- generated: flow timeout -->\n\n<!-- generated: source failwell.errors -->\n"
+    small_site(tmp_path, home)
+    package = Path(shutil.copytree(builder.__file__.removesuffix("/site/builder.py"), tmp_path / "src/failwell"))
+    first, made = built_again(tmp_path, package)
+    assert made == ["flow timeout", "source failwell.errors"]
+    assert first.count("<svg") == 1
+    assert "data-aside" not in first
+    again, made = built_again(tmp_path, package)
+    assert made == ["source failwell.errors"]  # which may be any module's, and costs nothing
+    assert again == first
+
+    [kept] = (tmp_path / ".cache/site").glob("*.json")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    again, made = built_again(tmp_path, package)
+    assert made == ["flow timeout", "source failwell.errors"]
+    assert again == first
+
+    timeout = package / "catalog/cards/timeout.py"
+    text = timeout.read_text(encoding="utf-8")
+    assert "Timeout(30)" in text
+    timeout.write_text(text.replace("Timeout(30)", "Timeout(31)"), encoding="utf-8")
+    changed, made = built_again(tmp_path, package)
+    assert made == ["flow timeout", "source failwell.errors"]
+    assert "31 s" in changed
+    assert "31 s" not in first

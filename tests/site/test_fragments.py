@@ -79,3 +79,21 @@ def test_source_that_holds_fences_gets_a_longer_one(monkeypatch: pytest.MonkeyPa
     text = fragments.render("source", "with_a_fence")
     assert text.startswith("````python ")
     assert text.endswith("\n````")
+
+
+@pytest.mark.parametrize(
+    ("marker", "follows"),
+    [
+        (["flow", "retry"], True),
+        (["command", "explain", "stack", "--fail", "0.1"], True),
+        (["command", "explain", "failwell.examples.llm_service:llm_service"], True),
+        (["command", "explain", "shop:recover"], False),
+        (["command", "explain", __file__], False),
+        (["mutants"], False),
+        (["benchmark"], False),
+        (["source", "failwell.errors"], False),
+        (["nothing"], False),
+    ],
+)
+def test_only_what_follows_from_the_source_of_the_package_may_be_kept(marker: list[str], follows: bool) -> None:
+    assert fragments.follows_from_source(*marker) == follows

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mkdocs.config import config_options
@@ -17,7 +18,9 @@ from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from failwell.site import assets, llms
-from failwell.site.fragments import FragmentError, fill
+from failwell.site.aside import Aside
+from failwell.site.fragments import FragmentError, fill, follows_from_source, render
+from failwell.site.kept import Kept
 from failwell.site.packages import FetchError
 
 
@@ -25,13 +28,21 @@ class FailwellConfig(Config):
     """Options of the plugin in mkdocs.yml."""
 
     cache = config_options.Type(str, default=".cache/npm")
+    kept = config_options.Type(str, default=".cache/site")
 
 
 class FailwellPlugin(BasePlugin[FailwellConfig]):
-    """Puts browser files and generated fragments in place."""
+    """Puts browser files and generated fragments in place.
+
+    Attributes:
+        kept: What builds keep for the next one.
+    """
+
+    kept: Kept
 
     def __init__(self) -> None:
         self._pages: dict[str, llms.PageText] = {}
+        self._asides: dict[str, Aside] = {}
         self._order: list[str] = []
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
@@ -41,18 +52,31 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
             assets.place(Path(config.docs_dir), root / self.config.cache)
         except FetchError as error:
             raise PluginError(str(error)) from error
+        self.kept = Kept(root / self.config.kept)
         self._pages = {}
+        self._asides = {}
         return config
 
     def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Fills in the generated fragments."""
         del config, files
+        aside = self._asides[page.file.src_uri] = Aside()
         try:
-            filled = fill(markdown, f"docs/{page.file.src_uri}")
+            filled = fill(markdown, f"docs/{page.file.src_uri}", lambda *marker: aside.put(self._fragment(*marker)))
         except FragmentError as error:
             raise PluginError(str(error)) from error
         self._pages[page.file.src_uri] = llms.PageText(str(page.title or ""), page.file.src_uri, filled)
         return filled
+
+    def _fragment(self, *marker: str) -> str:
+        if follows_from_source(*marker):
+            return self.kept.get(shlex.join(marker), lambda: render(*marker))
+        return render(*marker)
+
+    def on_post_page(self, output: str, *, page: Page, config: MkDocsConfig) -> str:
+        """Puts the drawings into the page."""
+        del config
+        return self._asides[page.file.src_uri].restore(output)
 
     def on_nav(self, nav: Navigation, *, config: MkDocsConfig, files: Files) -> Navigation:
         """Remembers the order of the pages for llms.txt."""
@@ -64,4 +88,5 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
         """Serves each page's Markdown too, and an index of them."""
         order = {uri: place for place, uri in enumerate(self._order)}
         pages = sorted(self._pages.values(), key=lambda page: order.get(page.uri, len(order)))
+        self.kept.save()
         llms.write(pages, Path(config.site_dir), title=config.site_name, summary=config.site_description or "")

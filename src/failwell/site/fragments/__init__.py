@@ -26,6 +26,7 @@ from types import MappingProxyType
 Fragment = Callable[..., str]
 
 _registry: dict[str, Fragment] = {}
+_from_source: dict[str, bool | Callable[..., bool]] = {}
 _MARKER = re.compile(r"(?P<indent>[ \t]*)<!-- generated:(?P<words>.*?)-->[ \t]*")
 _FENCE = re.compile(r"[ \t]*(?P<ticks>`{3,}|~{3,})")
 
@@ -34,17 +35,21 @@ class FragmentError(Exception):
     """A marker asks for something that cannot be generated; the message names page, marker and remedy."""
 
 
-def fragment(name: str) -> Callable[[Fragment], Fragment]:
+def fragment(name: str, *, from_source: bool | Callable[..., bool] = False) -> Callable[[Fragment], Fragment]:
     """Registers a function of strings that returns Markdown under the name that markers use.
 
     Args:
         name: One word, unique.
+        from_source: Whether the Markdown follows from the arguments and the source of the package alone, so that
+            builds may keep it; or a function that says so of given arguments. What reads any other file, such as
+            a record under ``docs/evidence``, does not.
     """
 
     def register(function: Fragment) -> Fragment:
         if name in _registry:
             raise ValueError(f"two fragments are named {name!r}")
         _registry[name] = function
+        _from_source[name] = from_source
         return function
 
     return register
@@ -79,18 +84,30 @@ def render(name: str, *args: str) -> str:
         raise FragmentError(f"{type(error).__name__}: {error}") from error
 
 
+def follows_from_source(name: str, *args: str) -> bool:
+    """Whether a fragment is the same as long as the source of the package is.
+
+    Args:
+        name: Which fragment.
+        *args: What it is asked for.
+    """
+    said = name in known() and _from_source[name]
+    return said(*args) if callable(said) else said
+
+
 def _as_written(parameter: inspect.Parameter) -> str:
     if parameter.kind is parameter.VAR_POSITIONAL:
         return f"[{parameter.name.upper()}...]"
     return parameter.name.upper() if parameter.default is parameter.empty else f"[{parameter.name.upper()}]"
 
 
-def fill(markdown: str, page: str) -> str:
+def fill(markdown: str, page: str, render: Callable[..., str] = render) -> str:
     """Replaces every marker of a page. Markers inside fences are text, and stay.
 
     Args:
         markdown: The page.
         page: What to call it in an error.
+        render: Gives the Markdown of a fragment.
 
     Raises:
         FragmentError: Names the page, the line, the marker and what was wrong.

@@ -7,7 +7,7 @@ from failwell.site.fragments import fragment
 from failwell.site.fragments.patterns import drawing, gain_words, graph_of, latency_words, link_to
 
 
-@fragment("catalog")
+@fragment("catalog", from_source=True)
 def catalog() -> str:
     """Every card with its small diagram; a plain list for readers without style sheets or scripts."""
     parts: list[str] = []
@@ -32,7 +32,7 @@ def catalog() -> str:
     return "\n\n".join(parts)
 
 
-@fragment("failures")
+@fragment("failures", from_source=True)
 def failures() -> str:
     """What kind of failure is it? Each answer leads to the cards that are for it."""
     parts = ['<div class="fw-cards" markdown="1">']

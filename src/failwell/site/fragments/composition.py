@@ -16,13 +16,13 @@ HANG = 0.01
 ODDS = f"Each operation fails in {share(FAIL)} of its calls and hangs in {share(HANG)}."
 
 
-@fragment("layers")
+@fragment("layers", from_source=True)
 def layers() -> str:
     """The layers that the tables of the page put into different orders."""
     return "\n".join(f"- `{layer!r}`" for layer in LAYERS.values())
 
 
-@fragment("orders")
+@fragment("orders", from_source=True)
 def orders(*names: str) -> str:
     """Every order of some layers, the same fault under each.
 
@@ -33,7 +33,7 @@ def orders(*names: str) -> str:
     return "\n".join([ODDS, "", *_compared(stacks)])
 
 
-@fragment("places")
+@fragment("places", from_source=True)
 def places(moved: str, *names: str) -> str:
     """One layer at each place among others, while a stale answer is in store.
 
@@ -48,7 +48,7 @@ def places(moved: str, *names: str) -> str:
     return "\n".join([ODDS + (" A stale answer is in store." if stale else ""), "", *_compared(stacks, stale)])
 
 
-@fragment("stacks")
+@fragment("stacks", from_source=True)
 def stacks(first: str, *others: str) -> str:
     """Whole stacks side by side.
 
@@ -60,7 +60,7 @@ def stacks(first: str, *others: str) -> str:
     return "\n".join([ODDS, "", *_compared(chosen)])
 
 
-@fragment("stack-code")
+@fragment("stack-code", from_source=True)
 def stack_code(slug: str) -> str:
     """A stack as code says it, a layer a line.
 

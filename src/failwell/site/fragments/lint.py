@@ -156,7 +156,7 @@ def found(rule: str, target: Any) -> list[Finding]:
     return [finding for finding in explored(target).lint() if finding.rule == rule]
 
 
-@fragment("lint-rules")
+@fragment("lint-rules", from_source=True)
 def lint_rules() -> str:
     """All rules in a table, each in a sentence."""
     rows = [[f"[{rule}](#{rule})", _sentence(find)] for rule, find in RULES.items()]
@@ -167,7 +167,7 @@ def _sentence(find: Callable[..., Any]) -> str:
     return (find.__doc__ or "").split("\n\n")[0].replace("\n", " ").strip()
 
 
-@fragment("lint")
+@fragment("lint", from_source=True)
 def lint(rule: str) -> str:
     """A stack that a rule finds something in, the finding, and a stack near it without one.
 

@@ -55,7 +55,7 @@ PREFIX = "flow"
 # --- the card --------------------------------------------------------------------------------------
 
 
-@fragment("card")
+@fragment("card", from_source=True)
 def card(slug: str) -> str:
     """What a pattern is for, and what it costs and gains.
 
@@ -244,7 +244,7 @@ def files() -> Mapping[str, bytes]:
     }
 
 
-@fragment("flow")
+@fragment("flow", from_source=True)
 def flow(slug: str, view: str = "compact") -> str:
     """The flow diagram with its transitions in words and as files.
 
@@ -285,7 +285,7 @@ def _quoted(text: str) -> str:
     return f'"{html.escape(text)}"'
 
 
-@fragment("paths")
+@fragment("paths", from_source=True)
 def paths(slug: str) -> str:
     """Every path as a list; picking one lights it up in the compact flow of the same page.
 
@@ -367,7 +367,7 @@ def _stretch(role: str, words: str, duration: float) -> str:
     return f'<span class="fw-{role}" style="flex-grow:{duration:.4g}">{words}</span>' if duration else ""
 
 
-@fragment("sequence")
+@fragment("sequence", from_source=True)
 def sequences(slug: str) -> str:
     """A path that ends well and one that does not, as sequence diagrams.
 
@@ -444,7 +444,7 @@ def _name(text: str) -> str:
     return f"`{text}`{{ .fw-name }}"
 
 
-@fragment("parameters")
+@fragment("parameters", from_source=True)
 def parameters(slug: str) -> str:
     """Every parameter, its default and its effect.
 
@@ -465,7 +465,7 @@ def _cell(text: str) -> str:
 # --- figures ---------------------------------------------------------------------------------------
 
 
-@fragment("numbers")
+@fragment("numbers", from_source=True)
 def numbers(slug: str) -> str:
     """Success, latency and load for the example, for the presets and for another tuning.
 
@@ -531,7 +531,7 @@ def events_of(shown: Card) -> list[type[Event]]:
     return sorted(dict.fromkeys([*named, *met]), key=lambda kind: order.index(kind) if kind in order else len(order))
 
 
-@fragment("events")
+@fragment("events", from_source=True)
 def events(slug: str) -> str:
     """The events that a pattern emits, with their fields.
 

@@ -7,6 +7,7 @@ import io
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from failwell.cli.app import run
 from failwell.site.fragments import fragment
@@ -23,7 +24,14 @@ class _Terminal(io.StringIO):
         return True
 
 
-@fragment("command")
+def _of_the_package(*arguments: str) -> bool:
+    """Whether a command line is about the package itself, not about a file or about code of others."""
+    targets = [argument for argument in arguments if ":" in argument]
+    files = [argument for argument in arguments if Path(argument).exists()]
+    return all(target.startswith("failwell.") for target in targets) and not files
+
+
+@fragment("command", from_source=_of_the_package)
 def command(*arguments: str) -> str:
     """A command line and what it prints on a terminal.
 

@@ -11,7 +11,7 @@ from failwell.site.fragments import fragment
 __all__ = ["test_file"]
 
 
-@fragment("test-file")
+@fragment("test-file", from_source=True)
 def test_file(slug: str) -> str:
     """A whole test file.
 

@@ -46,7 +46,7 @@ def explored_stack() -> Exploration:
     return explore(POLICY, "fetch_price")
 
 
-@fragment("request")
+@fragment("request", from_source=True)
 def drawn_request() -> str:
     """The flow of the page's stack with the path of the recorded request lit up, and its timeline."""
     exploration, outcome = explored_stack(), Outcome.from_json(record())
@@ -61,7 +61,7 @@ def drawn_request() -> str:
     return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label="{label}">\n{image}\n</figure>'
 
 
-@fragment("request-record")
+@fragment("request-record", from_source=True)
 def recorded_request(events: str = "2") -> str:
     """The record of the request, as far as it is worth reading.
 

@@ -32,7 +32,7 @@ def machines_of(slug: str) -> tuple[Graph, ...]:
     return found
 
 
-@fragment("states")
+@fragment("states", from_source=True)
 def state_machines(slug: str) -> str:
     """The state machine of each layer that keeps a state, with its transitions in words.
 
@@ -49,7 +49,7 @@ def state_machines(slug: str) -> str:
     return "\n\n".join(parts)
 
 
-@fragment("ends")
+@fragment("ends", from_source=True)
 def ends(slug: str, *classes: str) -> str:
     """The likeliest path of each way to end, as a sequence diagram.
 
@@ -70,7 +70,7 @@ def ends(slug: str, *classes: str) -> str:
     return "\n\n".join(parts)
 
 
-@fragment("timeline")
+@fragment("timeline", from_source=True)
 def timelines(slug: str, end: str = "") -> str:
     """One path against time.
 
