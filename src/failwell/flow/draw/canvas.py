@@ -75,7 +75,8 @@ def canvas(graph: Graph, *, scheme: theme.Scheme = "light", prefix: str = "", no
 def _card(box: Box, name: str, scheme: theme.Scheme, tell_layer: bool) -> dict[str, Any]:
     node = box.node
     role = "operation" if node.kind == "start" else node.role if node.role in theme.ROLES else "operation"
-    words = [f"*{_plain(node.layer)}*"] if tell_layer and node.layer else []
+    layer = theme.layer_words(node) if tell_layer else ""
+    words = [f"*{_plain(layer)}*"] if layer else []
     words += [f"**{_plain(node.title)}**", *map(_plain, node.details)]
     if role != "operation":
         words.append(f"*{role}*")

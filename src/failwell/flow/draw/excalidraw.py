@@ -118,7 +118,8 @@ class _Board:
             return
         shape = _scaled(box.x - box.width / 2, box.y - box.height / 2, box.width, box.height)
         self.shape(box.shape, name, role, shape, told)
-        logical = [node.layer] if self.tell_layers and node.layer else []
+        layer = theme.layer_words(node) if self.tell_layers else ""
+        logical = [layer] if layer else []
         self.bind_text(name, [line.text for line in box.lines], [*logical, node.title, *node.details], shape)
 
     def circle(self, box: Box, name: str, told: Mapping[str, Any]) -> None:

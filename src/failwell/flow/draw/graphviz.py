@@ -107,8 +107,9 @@ def _lines(node: Node, tell_layer: bool) -> tuple[Line, ...]:
     lines = [Line(text, TITLE, "title") for text in wrapped(node.title, limit, TITLE, bold=True)]
     for detail in node.details:
         lines += [Line(text, DETAIL, "detail") for text in wrapped(detail, limit, DETAIL)]
-    if tell_layer and node.layer:
-        lines.insert(0, Line(node.layer, LAYER, "layer"))
+    layer = theme.layer_words(node) if tell_layer else ""
+    if layer:
+        lines.insert(0, Line(layer, LAYER, "layer"))
     return tuple(lines)
 
 
@@ -419,7 +420,7 @@ def dot(graph: Graph, scheme: theme.Scheme = "light") -> str:
         lines = (
             [node.title, *node.details]
             if node.kind != "event" or not tell_layers
-            else [*([node.layer] if node.layer else []), node.title, *node.details]
+            else [*filter(None, [theme.layer_words(node)]), node.title, *node.details]
         )
         look = dict(_DOT_SHAPES[theme.shape_of(node)])
         if node.kind == "end":

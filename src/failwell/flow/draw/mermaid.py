@@ -41,7 +41,8 @@ def mermaid(graph: Graph, scheme: theme.Scheme = "light") -> str:
     lines += ["flowchart TD", f"  accTitle: {_comment(f'{graph.kind.capitalize()} of {graph.title}')}"]
     for node in graph.nodes:
         before, after = _SHAPES[theme.shape_of(node)]
-        layer = f"<small>{escaped(node.layer)}</small>" if tell_layers and node.layer else ""
+        layer = theme.layer_words(node) if tell_layers else ""
+        layer = f"<small>{escaped(layer)}</small>" if layer else ""
         lines_of = (node.title, *node.details)
         if node.kind == "end":  # a circle grows with its longest line
             lines_of = tuple(line for text in lines_of for line in wrapped(text, 90, 14))

@@ -66,8 +66,8 @@ def _in_words(graph: Graph, node: Node) -> str:
         return "start"
     before, after = _BRACKETS[theme.shape_of(node)]
     more = [*node.details]
-    if node.layer and theme.several_layers(graph):
-        more.append(node.layer)
+    if theme.several_layers(graph) and theme.layer_words(node):
+        more.append(theme.layer_words(node))
     if node.role in theme.ROLES and node.role != "operation":
         more.append(node.role)
     return " ".join(filter(None, (f"{before}{node.title}{after}", ", ".join(more))))

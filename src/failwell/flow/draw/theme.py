@@ -28,6 +28,7 @@ __all__ = [
     "contrast",
     "edge_role",
     "edge_words",
+    "layer_words",
     "node_words",
     "roles_in",
     "several_layers",
@@ -132,6 +133,15 @@ def several_layers(graph: Graph) -> bool:
         graph: The graph to draw.
     """
     return len({node.layer for node in graph.nodes if node.layer}) > 1
+
+
+def layer_words(node: Node) -> str:
+    """The layer that a box belongs to, where its title does not say so (``Cache?``).
+
+    Args:
+        node: A node of a graph.
+    """
+    return "" if node.title.removesuffix("?") == node.layer else node.layer
 
 
 def node_words(node: Node) -> str:
