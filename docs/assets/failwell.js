@@ -17,6 +17,16 @@ document.addEventListener("click", (event) => {
   if (pressed) for (const group of groups) group?.classList.add("fw-lit");
 });
 
+// A drawing that is wider than the screen shows where it starts, not a corner.
+addEventListener("load", () => {
+  for (const frame of document.querySelectorAll(".fw-drawing")) {
+    const start = frame.scrollWidth > frame.clientWidth && frame.querySelector("svg .fw-node, svg .node");
+    if (!start) continue;
+    const [box, view] = [start.getBoundingClientRect(), frame.getBoundingClientRect()];
+    frame.scrollLeft += box.left + box.width / 2 - view.left - view.width / 2;
+  }
+});
+
 // A table that is wider than the screen scrolls in a frame of Material's; the keyboard has to reach that frame.
 const frames = () => {
   for (const frame of document.querySelectorAll(".md-typeset__scrollwrap")) {

@@ -9,7 +9,7 @@ from failwell import backoff
 from failwell.flow.story import seconds
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import time
-from failwell.site.fragments.patterns import table
+from failwell.site.fragments.patterns import framed, table
 
 ATTEMPTS = range(1, 8)
 STRATEGIES: Sequence[backoff.Backoff] = (
@@ -88,9 +88,7 @@ def _plot(title: str, curves: Sequence[Curve], *, bands: bool) -> str:
     parts += [f'<text x="{x(a)}" y="{_TOP + _HIGH + 18:g}" text-anchor="middle">{a}</text>' for a in ATTEMPTS]
     parts.append(f'<text x="{_LEFT + _WIDE / 2:g}" y="{high - 4:g}" text-anchor="middle">after attempt</text>')
     parts += _bars(curves, x, y) if bands else _lines(curves, x, y)
-    return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label="{html.escape(title)}">' + "".join(
-        [*parts, "</svg></figure>"]
-    )
+    return framed("".join([*parts, "</svg>"]), title)
 
 
 Place = Callable[[float], float]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from failwell import events as event_kinds
 from failwell.catalog import Card
 from failwell.catalog import card as card_of
-from failwell.events import Event, Waiting
+from failwell.events import Event, Queued, Slept, Waiting
 from failwell.flow import Exploration, Graph, Path
 from failwell.flow.draw import draw, theme
 from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
@@ -27,6 +27,7 @@ from failwell.policy import Pattern
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import (
     NB,
+    Figures,
     Situations,
     all_situations,
     bare,
@@ -131,12 +132,21 @@ def gain_words(slug: str) -> str:
     if with_it.answered == without.answered and stored:
         name, best = max(stored, key=lambda one: one[1].answered)
         words = _gain(without.answered, best.answered)
+        if best.answered == without.answered:
+            return _refusals(with_it, stored)
         return f"{words} with a {_stored(name)}: {share(without.answered)} → {share(best.answered)} answered"
     hung, alone = (figures(one, 0, FAIL) for one in both)
     if with_it.answered == without.answered and hung.worst < alone.worst:
         return f"none by itself: {share(with_it.answered)} answered, but no call waits for ever"
     words = _gain(without.answered, with_it.answered)
     return f"{words}: {share(without.answered)} → {share(with_it.answered)} answered"
+
+
+def _refusals(with_it: Figures, stored: Sequence[tuple[str, Figures]]) -> str:
+    """What a pattern is for that answers no more calls: it lets them go, without making them."""
+    said = f"none by itself: {share(with_it.answered)} answered"
+    refusing = [f"`{name.split(' ')[-1]}`" for name, found in stored if not any(found.calls.values())]
+    return f"{said}, but no call is made while it is {' or '.join(refusing)}" if refusing else said
 
 
 def _gain(before: float, after: float) -> str:
@@ -277,12 +287,19 @@ def drawing(graph: Graph, prefix: str, label: str, *, note: bool = True, legend:
         note: Whether the code stands on a sticky note.
         legend: Whether the shapes are explained.
     """
-    image = svg(graph, prefix=prefix, note=note, legend=legend).strip()
-    return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label={_quoted(label)}>\n{image}\n</figure>'
+    return framed(svg(graph, prefix=prefix, note=note, legend=legend), label)
 
 
-def _quoted(text: str) -> str:
-    return f'"{html.escape(text)}"'
+def framed(image: str, label: str) -> str:
+    """An image in its frame. The page learns how wide it is, so that one that is only a little too wide is scaled.
+
+    Args:
+        image: An SVG.
+        label: What a screen reader calls the frame.
+    """
+    natural = re.sub(r'^<svg ([^>]*?\bwidth="([\d.]+)")', r'<svg style="--fw-wide: \2px" \1', image.strip(), count=1)
+    label = html.escape(label)
+    return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label="{label}">\n{natural}\n</figure>'
 
 
 @fragment("paths", from_source=True)
@@ -345,15 +362,19 @@ def _odds(path: Path) -> str:
 
 
 def _timeline(path: Path) -> str:
-    """A bar of the time that a path takes: waiting for an answer, and waiting between attempts."""
+    """A bar of the time that a path takes: waiting for an answer, for a turn, and between attempts."""
     if path.elapsed == 0 or not path.ends:
         return ""
     bar: list[str] = []
     now = 0.0
+    queued = False
     for event in path.events:
         if event.time > now:
-            bar.append(_stretch("error", f"no answer {time(event.time - now)}", event.time - now))
+            waited = "wait" if isinstance(event, Slept) else "queue" if queued else ""
+            took = event.time - now
+            bar.append(_stretch("recovery" if waited else "error", f"{waited or 'no answer'} {time(took)}", took))
             now = event.time
+        queued = isinstance(event, Queued)
         if isinstance(event, Waiting):
             until = min(event.time + event.delay, path.elapsed)
             bar.append(_stretch("recovery", f"wait {time(until - now)}", until - now))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import html
 import json
 
 from failwell import Fallback, Outcome, Retry, Timeout, virtual
@@ -14,6 +13,7 @@ from failwell.flow.draw.timeline import flow_with_times
 from failwell.flow.trace import match, timed
 from failwell.policy import labels
 from failwell.site.fragments import fragment
+from failwell.site.fragments.patterns import framed
 
 __all__ = ["drawn_request", "explored_stack", "record", "recorded_request"]
 
@@ -56,9 +56,8 @@ def drawn_request() -> str:
         timed(exploration, outcome),
         prefix="request",
         layers=labels(exploration.layers),
-    ).strip()
-    label = html.escape(f"What happened to one request through {exploration.title}")
-    return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label="{label}">\n{image}\n</figure>'
+    )
+    return framed(image, f"What happened to one request through {exploration.title}")
 
 
 @fragment("request-record", from_source=True)

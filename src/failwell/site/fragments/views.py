@@ -13,7 +13,7 @@ from failwell.flow.draw.timeline import timeline
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import explored
 from failwell.site.fragments._subjects import subject
-from failwell.site.fragments.patterns import drawing
+from failwell.site.fragments.patterns import drawing, framed
 
 
 @functools.cache
@@ -84,6 +84,5 @@ def timelines(slug: str, end: str = "") -> str:
         raise LookupError(f"no path of {slug} ends so: {end}; there are {', '.join(found)}")
     path = max(found[end] if end else [path for path in exploration.paths if path.ends], key=lambda path: path.elapsed)
     prefix = f"timeline-{slug}{f'-{end}'.replace(' ', '-') if end else ''}"
-    image = timeline(path, title=f"{exploration.title}, {end or 'the longest path'}", prefix=prefix).strip()
-    label = html.escape(f"Timeline of {exploration.title}")
-    return f'<figure class="fw-drawing" tabindex="0" role="group" aria-label="{label}">\n{image}\n</figure>'
+    image = timeline(path, title=f"{exploration.title}, {end or 'the longest path'}", prefix=prefix)
+    return framed(image, f"Timeline of {exploration.title}")
