@@ -15,7 +15,7 @@ from failwell import events as event_kinds
 from failwell.catalog import CARDS
 from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
 from failwell.site import drawings
-from failwell.site.fragments import FragmentError, patterns, render
+from failwell.site.fragments import FragmentError, catalog, patterns, render
 from failwell.site.fragments import _measures as measures
 from failwell.site.fragments._subjects import STACKS, subject, subjects
 
@@ -400,3 +400,50 @@ def test_fragments_are_the_same_each_time(slug: str) -> None:
     for name in names:
         assert render(name, slug) == render(name, slug)
     assert isinstance(CARDS["saga"].example, Saga)
+
+
+def bars(slug: str) -> list[list[str]]:
+    """What the bars under the paths of an example say, each bar once."""
+    found = re.findall(r'<span class="fw-timeline">(.*?)</span></button>', patterns.paths(slug))
+    told = [re.sub(r"<.*?>", "|", bar).replace("\u00a0", " ").strip("|").split("||") for bar in found]
+    return [bar for place, bar in enumerate(told) if bar not in told[:place]]
+
+
+def test_a_bar_tells_waiting_for_a_turn_and_between_attempts_from_waiting_for_an_answer() -> None:
+    assert bars("rate_limiter") == [["wait 2 s"]]
+    assert bars("with-tenacity") == [
+        ["wait 1 s"],
+        ["wait 1 s", "wait 2 s"],
+        ["no answer 5 s"],
+        ["wait 1 s", "no answer 5 s"],
+        ["wait 1 s", "wait 2 s", "no answer 5 s"],
+    ]
+
+
+def test_what_only_refuses_says_when_it_does() -> None:
+    assert patterns.gain_words("circuit_breaker").endswith("but no call is made while it is `open`")
+    assert patterns.gain_words("bulkhead").endswith("but no call is made while it is `stuck` or `full`")
+    assert patterns.gain_words("cache").startswith("very high with a fresh answer in store")
+
+
+@pytest.mark.parametrize(
+    ("widths", "alone"),
+    [
+        ([300], [True]),
+        ([300, 300], [False, False]),
+        ([300, 300, 300], [False, False, True]),
+        ([782.5, 300, 300], [True, False, False]),
+        ([300, 782.5], [True, True]),
+        ([782.5], [True]),
+    ],
+)
+def test_no_card_stands_beside_nothing(widths: list[float], alone: list[bool]) -> None:
+    assert catalog._rows([f'<svg width="{width}" height="900"/>' for width in widths]) == alone
+
+
+def test_a_frame_knows_how_wide_its_drawing_is() -> None:
+    framed = patterns.framed(
+        '<svg xmlns="x" viewBox="0 0 814 316" width="814" height="316"><rect width="5"/></svg>', "A"
+    )
+    assert '<svg style="--fw-wide: 814px" xmlns="x" viewBox="0 0 814 316" width="814"' in framed
+    assert framed.count("--fw-wide") == 1

@@ -10,6 +10,7 @@ import functools
 import html
 import importlib
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -367,25 +368,24 @@ def _timeline(path: Path) -> str:
         return ""
     bar: list[str] = []
     now = 0.0
-    queued = False
-    for event in path.events:
+    later = [*(event.time for event in path.events[1:]), path.elapsed]
+    for event, following in zip(path.events, later, strict=True):
         if event.time > now:
-            waited = "wait" if isinstance(event, Slept) else "queue" if queued else ""
-            took = event.time - now
-            bar.append(_stretch("recovery" if waited else "error", f"{waited or 'no answer'} {time(took)}", took))
+            kind = ("recovery", "wait") if isinstance(event, Slept) else ("error", "no answer")
+            bar.append(_stretch(*kind, event.time - now))
             now = event.time
-        queued = isinstance(event, Queued)
-        if isinstance(event, Waiting):
-            until = min(event.time + event.delay, path.elapsed)
-            bar.append(_stretch("recovery", f"wait {time(until - now)}", until - now))
+        waits = event.delay if isinstance(event, Waiting) else event.seconds if isinstance(event, Queued) else 0.0
+        until = min(now + waits, following)
+        if until > now and math.isfinite(waits):
+            bar.append(_stretch("recovery", "wait", until - now))
             now = until
     if path.elapsed > now:
-        bar.append(_stretch("error", f"no answer {time(path.elapsed - now)}", path.elapsed - now))
+        bar.append(_stretch("error", "no answer", path.elapsed - now))
     return f'<span class="fw-timeline">{"".join(bar)}</span>'
 
 
 def _stretch(role: str, words: str, duration: float) -> str:
-    return f'<span class="fw-{role}" style="flex-grow:{duration:.4g}">{words}</span>' if duration else ""
+    return f'<span class="fw-{role}" style="flex-grow:{duration:.4g}">{words} {time(duration)}</span>'
 
 
 @fragment("sequence", from_source=True)
