@@ -96,3 +96,28 @@ def test_a_picked_path_lights_up_and_goes_out_again(browser: Browser, address: s
         assert buttons.nth(3).get_attribute("aria-pressed") == "false"
         buttons.nth(0).click()
         assert page.locator(".fw-lit").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_drawing_fits_its_column_or_keeps_its_size_and_shows_its_start(
+    width: int, browser: Browser, address: str
+) -> None:
+    measure = """frames => frames.map(frame => {
+        const image = frame.querySelector("svg"), style = getComputedStyle(frame);
+        const column = frame.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        const start = (image.querySelector(".fw-start") ?? frame).getBoundingClientRect();
+        const view = frame.getBoundingClientRect();
+        return [parseFloat(image.getAttribute("width")), image.getBoundingClientRect().width, column,
+                start.left >= view.left && start.right <= view.right];
+    })"""
+    seen = set[str]()
+    with browser.new_context(viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
+        for path in ("composition/", "explorer/views/", "patterns/retry/"):
+            page.goto(f"{address}/{path}")
+            for natural, shown, column, start in page.locator(".fw-drawing").evaluate_all(measure):
+                scaled = column < natural <= 1.3 * column
+                seen.add("scaled" if scaled else "whole" if natural <= column else "scrolls")
+                assert shown == pytest.approx(column if scaled else natural, abs=1)
+                assert start
+    assert seen == ({"scaled", "scrolls"} if width == 360 else {"scaled", "whole"})
