@@ -498,7 +498,11 @@ class Outcome(Generic[T]):
         return self.value  # type: ignore[return-value]
 
     def as_dict(self) -> dict[str, Any]:
-        """This outcome as data that JSON can hold: a value that it cannot hold as its ``repr``, and no secrets."""
+        """This outcome as data that JSON can hold: a value that it cannot hold as its ``repr``.
+
+        What was returned is written as it is, secrets and all: replace ``value`` first where it must not be. In all the
+        rest, secrets are blotted out as far as their form or their name tells them.
+        """
         from failwell.recorded import as_field, as_value, error_as_data
 
         said = as_value(self.value) if self.error is None else {"error": error_as_data(self.error)}
@@ -589,7 +593,7 @@ def _event_as_data(event: Event) -> dict[str, Any]:
 
     kind = type(event)
     name = kind.__name__ if kind.__module__ == __name__ else f"{kind.__module__}.{kind.__qualname__}"
-    fields = {name: as_field(value) for name, value in zip(kind.fields, event, strict=True)}
+    fields = {name: as_field(value, name) for name, value in zip(kind.fields, event, strict=True)}
     return {"event": name, "role": kind.role, "fields": {**fields, "context": context_as_data(event.context)}}
 
 
