@@ -676,8 +676,40 @@ def test_a_fallback_that_only_repeats_is_to_be_left_out() -> None:
     assert found("fallback-calls-what-failed", stacked(finding.remedy)) == []
 
 
+@pytest.mark.parametrize(
+    "inside",
+    [
+        lambda: CircuitBreaker() >> Retry(1),
+        lambda: CircuitBreaker() >> Timeout(3),
+        lambda: Bulkhead(3) >> Timeout(3),
+    ],
+)
+def test_a_fallback_that_is_asked_again_in_the_next_attempt_answers_no_failure_of_its_own(
+    inside: Callable[[], Any],
+) -> None:
+    target = Retry(2) >> Fallback(mirror) >> inside()
+    assert found("fallback-calls-what-failed", target) == []
+
+
+def test_a_rejection_is_no_failure_of_what_failed_before() -> None:
+    assert found("fallback-calls-what-failed", (Fallback(mirror) >> Twice() >> Fuse())(mirror)) == []
+    assert len(found("fallback-calls-what-failed", (Fallback(mirror) >> Fuse())(mirror))) == 1
+
+
+def test_a_fallback_around_one_with_the_same_alternative_calls_what_has_just_failed() -> None:
+    finding = one("fallback-calls-what-failed", Fallback(mirror) >> Fallback(mirror) >> Fuse() >> Timeout(1))
+    assert finding.layers == ("Fallback",)
+    assert found("fallback-calls-what-failed", stacked(finding.remedy)) == []
+
+
 class TestLayerNeverActs:
     rule = "layer-never-acts"
+
+    @pytest.mark.parametrize("retry", [None, Retry(3, Fixed(1))])
+    def test_is_quiet_about_a_saga_which_is_what_is_done(self, retry: Any) -> None:
+        assert found(self.rule, Saga([Step(load, retry=retry)])) == []
+        assert found(self.rule, Saga([Step(load), Step(mirror, retry=retry)])) == []
+        assert found(self.rule, Timeout(9)(Saga([Step(load, retry=retry), Step(mirror)]))) == []
 
     def test_finds_a_filter_that_nothing_passes(self) -> None:
         finding = one(self.rule, Retry(3, on=ConnectionError)(Saga([Step(load, mirror)])))
@@ -883,6 +915,14 @@ class Fuse(Policy):
             rt.state[0] = True
             rt.emit(CircuitOpened, 1, 60.0)
             raise
+
+
+class Twice(Policy):
+    async def run(self, call: Any, rt: Any) -> Any:
+        try:
+            return await call()
+        except ConnectionError:
+            return await call()
 
 
 class Turnstile(Policy):

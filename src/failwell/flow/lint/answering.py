@@ -10,7 +10,7 @@ from failwell.flow.lint.evidence import Evidence, order, span
 from failwell.flow.lint.facts import EndedHang, Fell, FellOnto, Happened, Key, StoredDegraded
 from failwell.flow.lint.finding import Found
 from failwell.flow.path import Path
-from failwell.policy import Pattern
+from failwell.policy import Operation, Pattern
 from failwell.runtime import name_of
 
 __all__ = [
@@ -178,8 +178,8 @@ def layer_never_acts(evidence: Evidence) -> Iterator[Found]:
     """
     for layer, placed in evidence.layers.items():
         alone = evidence.alone(layer)
-        if alone is None or placed.place is None:
-            continue
+        if alone is None or placed.place is None or isinstance(placed.pattern, Operation):
+            continue  # an operation such as a saga is what is done, not what is put around it
         acts = {fact.event for fact, _ in alone.all(Happened)} - evidence.calm(layer)
         has_its_own_rule = FellBack in acts or StaleServed in acts
         if has_its_own_rule or acts <= {TimedOut}:

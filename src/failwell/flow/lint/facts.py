@@ -289,6 +289,7 @@ class _Moment(NamedTuple):
         calls: Operation -> how often it was called.
         trouble: The operations that failed or hung.
         tried: The last call of an operation.
+        failing: The operation whose failure is being answered; none once something else happened.
         cause: Why the next call is made, if it is not the first one: an attempt, an alternative.
         queued: The event of the layer in whose queue the call is.
         refused: The rejection that nobody has answered yet.
@@ -301,6 +302,7 @@ class _Moment(NamedTuple):
     calls: dict[str, int] = {}  # noqa: RUF012
     trouble: frozenset[str] = frozenset()
     tried: Choice | None = None
+    failing: str = ""
     cause: Event | None = None
     queued: Queued | None = None
     refused: Rejected | None = None
@@ -361,7 +363,10 @@ class _Node:
         if choice.option != "ok" and name not in trouble:
             trouble |= {name}
         calls = {**before.calls, name: number}
-        self.moment = before._replace(calls=calls, trouble=trouble, tried=choice, queued=None, refused=None)
+        failing = name if choice.option != "ok" else ""
+        self.moment = before._replace(
+            calls=calls, trouble=trouble, tried=choice, failing=failing, queued=None, refused=None
+        )
 
     def _hear(self, event: Event, layer: Key) -> None:
         self._note(Happened(layer, type(event)), event)
@@ -397,7 +402,7 @@ class _Node:
         before = self.moment
         self._note(Attempted(layer, event.number), event)
         cause = event if event.number > 1 else before.cause
-        self.moment = before._replace(last={**before.last, layer: event}, cause=cause, refused=None)
+        self.moment = before._replace(last={**before.last, layer: event}, failing="", cause=cause, refused=None)
 
     def _waiting(self, event: Waiting, layer: Key) -> None:
         before = self.moment
@@ -433,13 +438,12 @@ class _Node:
             for other, last in before.last.items():
                 if isinstance(last, Attempt) and last.number > 1:
                     self._note(RefusedLater(other, layer), last, event)
-        self.moment = before._replace(refused=event, refusers=before.refusers | {layer})
+        self.moment = before._replace(failing="", refused=event, refusers=before.refusers | {layer})
 
     def _fell_back(self, event: FellBack, layer: Key) -> None:
         before = self.moment
         self._note(Fell(layer, event.order), event)
-        tried = before.tried
-        if tried is not None and tried.option != "ok" and tried.subject == event.alternative:
+        if event.alternative and event.alternative == before.failing:
             self._note(FellOnto(layer, event.alternative, event.order), event)
         self.moment = before._replace(cause=event)
 
