@@ -253,21 +253,26 @@ class TooManyPaths(RecoveryError):
     """An exploration met more paths than its limit.
 
     Attributes:
-        seen: How many paths had been explored.
+        seen: How many paths had been explored; of one without an end, how many questions it had asked.
         multiplied_by: Layer or operation -> how many alternatives it opens on one path.
+        endless: Whether one path seems to have no end.
     """
 
-    def __init__(self, seen: int, multiplied_by: Mapping[str, int]) -> None:
+    def __init__(self, seen: int, multiplied_by: Mapping[str, int], *, endless: bool = False) -> None:
         self.seen = seen
         self.multiplied_by = dict(multiplied_by)
+        self.endless = endless
         what = ", ".join(f"{name} (x{n})" for name, n in self.multiplied_by.items())
         super().__init__(
-            f"more than {seen:,} paths; they are multiplied by {what}: "
+            f"a path that asked {seen:,} questions goes on, perhaps without end; they come from {what}: give fewer "
+            "attempts, or a loop an end"
+            if endless
+            else f"more than {seen:,} paths; they are multiplied by {what}: "
             "raise limit=, leave out an outcome, or give fewer attempts"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.seen, self.multiplied_by), self.__dict__
+        return functools.partial(type(self), endless=self.endless), (self.seen, self.multiplied_by), self.__dict__
 
 
 class TooManyStates(RecoveryError):
@@ -293,7 +298,10 @@ class TooManyStates(RecoveryError):
 
 
 class NotDeterministic(RecoveryError):
-    """A replay asked another question than the run before it: the explored code keeps state between runs."""
+    """A replay asked another question than the run before it: the explored code keeps state between runs.
+
+    Or it depends on something else that is not the same each time, such as the order of a set.
+    """
 
 
 # --- the taxonomy --------------------------------------------------------------------------------

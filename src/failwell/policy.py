@@ -10,6 +10,7 @@ import time
 import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 from failwell.derive import Call, PlainCall, derive
@@ -98,9 +99,16 @@ def number(name: str, value: Any, *, whole: bool = False) -> None:
 
     Raises:
         TypeError: If it is none; True and False are none either.
+        ValueError: If it is larger than a float can be.
     """
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f"{name} must be a {'whole ' * whole}number, got {value!r}")
+    if isinstance(value, int) and value.bit_length() > 1000:
+        raise ValueError(f"{name} must be a number of a sensible size, got one of {value.bit_length():,} bits")
+
+
+states_apart: ContextVar[dict[Pattern, Any] | None] = ContextVar("failwell_states_apart", default=None)
+"""Where foreign code is explored: the states that policies have there instead of their live ones."""
 
 
 class Pattern:
@@ -111,6 +119,7 @@ class Pattern:
     """
 
     _live: Any = None
+    _origin: Pattern | None = None
     _live_lock = threading.Lock()
 
     async def run(self, call: Call, rt: Runtime) -> Any:
@@ -169,14 +178,24 @@ class Pattern:
         changed = type(self)(*positional, **values)
         self.live_state()
         changed._live = self._live
+        changed._origin = self.origin
         return changed
 
     def _arguments(self) -> dict[str, Any]:
         """What to construct an equal object with."""
         return self.describe()
 
+    @property
+    def origin(self) -> Pattern:
+        """The object that this one is a changed copy of, directly or not; it stands for the state that they share."""
+        return self._origin or self
+
     def live_state(self) -> Any:
         """The state that all calls through this object share; made on first use."""
+        apart = states_apart.get()
+        if apart is not None:
+            makers = list(self.situations().values())
+            return apart.setdefault(self.origin, makers[0]() if makers else None)
         if self._live is None:
             makers = list(self.situations().values())
             if makers:

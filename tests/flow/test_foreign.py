@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import gc
 import inspect
 import random
 import sys
@@ -16,7 +18,7 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failwell import Retry, Timeout, backoff, explore
+from failwell import CircuitBreaker, Retry, Timeout, backoff, explore, virtual
 from failwell.errors import NotDeterministic, TooManyPaths
 from failwell.flow.draw import FORMATS, draw
 
@@ -112,6 +114,30 @@ def test_attributes_of_a_dependency_are_operations() -> None:
     assert explore(load).paths[0].ended == "answer of client.session.get.json()['name']"
 
 
+def test_settings_locks_and_texts_of_a_dependency_are_no_operations() -> None:
+    async def load(client: Any, lock: Any) -> Any:
+        client.headers["x-team"] = "shop"
+        with lock:
+            answer = await client["orders"].get("/")
+        return f"{answer} {answer.id:>12}"
+
+    assert stories(load, "ok", "fail")[1] == "client['orders'].get (call 1) fails -> raise ConnectionError after 0 s"
+
+
+def test_whether_an_answer_counts_as_true_is_a_choice_and_the_same_one_each_time() -> None:
+    async def load(get: Any) -> Any:
+        response = await get()
+        if not response.ok:
+            raise ConnectionError
+        return response if response.ok else None
+
+    assert stories(load, "ok") == [
+        "get (call 1) -> get.ok? yes -> return after 0 s",
+        "get (call 1) -> get.ok? no -> raise ConnectionError after 0 s",
+    ]
+    assert explore(load).report(0.1, situations={"get.ok": {"yes": 0.5, "no": 0.5}}).success == pytest.approx(0.45)
+
+
 def test_a_call_can_be_a_task() -> None:
     async def load(api: Any) -> Any:
         return await asyncio.create_task(api())
@@ -184,9 +210,47 @@ def test_policies_of_ours_inside_report_as_ever() -> None:
     assert explore(load).paths[1].waits == (2.0,)
 
 
-def test_lots_are_the_same_on_each_path() -> None:
+def test_lots_that_decide_how_long_it_waits_give_bounds() -> None:
     async def load(api: Call) -> Any:
-        await asyncio.sleep(random.random())
+        await asyncio.sleep(random.uniform(1, 5))
+        return await api()
+
+    found = explore(load, outcomes=("ok", "fail"))
+    assert [path.between for path in found.paths] == [(1, 5), (1, 5)]
+    report = found.report(0.1)
+    assert report.is_random
+    assert report.latency_bounds == (1, 5)
+
+
+def test_bounds_of_a_jitter_of_stamina_hold() -> None:
+    @stamina.retry(on=ConnectionError, attempts=3, wait_initial=1.0, wait_jitter=2.0)
+    async def load(api: Call) -> Any:
+        return await api()
+
+    found = explore(load, outcomes=("ok", "fail"))
+    low, high = found.report(0.5).bounds["mean_latency"]
+    for seed in range(200):
+        script = [random.Random(seed * 7 + n).random() < 0.5 for n in range(3)]
+
+        async def api(script: list[bool] = script) -> int:
+            if script.pop():
+                raise ConnectionError
+            return 1
+
+        async def main() -> float:
+            with contextlib.suppress(ConnectionError):
+                await load(api)
+            return asyncio.get_running_loop().time()
+
+        took, calls = virtual.run(main(), seed=seed), 3 - len(script)
+        shape = [path.between for path in found.paths if path.calls == {"api": calls}]
+        assert any(least <= took <= most + 1e-9 for least, most in shape)
+    assert 0 < low < high
+
+
+def test_other_lots_fall_the_same_way_on_each_path() -> None:
+    async def load(api: Call) -> Any:
+        await asyncio.sleep(random.expovariate(1))
         return await api()
 
     assert len({path.waits for path in explore(load).paths}) == 1
@@ -204,6 +268,80 @@ def test_state_between_runs_is_found_out() -> None:
         explore(load)
 
 
+breaker = CircuitBreaker(1, 60)
+
+
+@breaker
+async def guarded() -> int:
+    return 1
+
+
+async def calls_guarded(api: Call) -> Any:
+    await api()
+    return await guarded()
+
+
+@pytest.mark.parametrize("fn", [calls_guarded, functools.partial(calls_guarded), tenacity.retry(calls_guarded)])
+def test_code_that_calls_what_keeps_a_live_state_is_refused(fn: Any) -> None:
+    with pytest.raises(TypeError, match="calls guarded, whose CircuitBreaker keeps a state of the running program"):
+        explore(fn)
+
+
+def test_the_state_of_policies_is_a_fresh_one_on_each_path() -> None:
+    live = CircuitBreaker(1, 60)
+
+    async def load(api: Call) -> Any:
+        return await (Retry(2, backoff.Fixed(1), on=ConnectionError) >> live).call(api)
+
+    assert stories(load, "ok", "fail")[1] == (
+        "api (attempt 1) fails -> the circuit opens (after 1 failure, for 60 s) -> wait 1 s -> Retry: try (attempt 2) "
+        "-> rejected (circuit open, again in 59 s) -> raise CircuitOpenError after 1 s"
+    )
+    assert (live.state, live.failure_count, live.history) == ("closed", 0, ())
+
+
+def test_what_ends_a_program_ends_a_path() -> None:
+    async def gives_up(api: Call) -> Any:
+        try:
+            return await api()
+        except ConnectionError:
+            sys.exit(3)
+
+    async def cancels(api: Call) -> Any:
+        await api()
+        raise asyncio.CancelledError
+
+    assert stories(gives_up, "ok", "fail")[1] == "api (call 1) fails -> raise SystemExit after 0 s"
+    assert stories(cancels, "ok") == ["api (call 1) -> raise CancelledError after 0 s"]
+
+
+def test_what_goes_on_beside_a_call_that_hangs_does_not_hide_that_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[explore.__module__], "_MOST_STEPS", 1000)
+
+    async def beats() -> None:
+        while True:  # noqa: ASYNC110 - a heartbeat
+            await asyncio.sleep(1)
+
+    async def load(api: Call) -> Any:
+        heart = asyncio.create_task(beats())
+        try:
+            return await api()
+        finally:
+            heart.cancel()
+
+    assert stories(load)[-1] == "api (call 1) hangs -> never ends"
+
+
+def test_nothing_is_said_about_tasks_that_nobody_asks(capfd: pytest.CaptureFixture[str]) -> None:
+    async def load(a: Any, b: Any) -> Any:
+        done, _ = await asyncio.wait([asyncio.create_task(a()), asyncio.create_task(b())])
+        return len(done)
+
+    assert len(explore(load, outcomes=("ok", "fail"))) == 4
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
 def test_code_that_asks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[explore.__module__], "_MOST_QUESTIONS", 50)
 
@@ -214,8 +352,11 @@ def test_code_that_asks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) 
             except ConnectionError:
                 await asyncio.sleep(1)
 
-    with pytest.raises(TooManyPaths, match=r"api"):
+    with pytest.raises(
+        TooManyPaths, match=r"a path that asked 50 questions goes on, perhaps without end.* api"
+    ) as caught:
         explore(poll, outcomes=("ok", "fail"))
+    assert caught.value.endless
 
 
 def test_code_that_waits_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +380,42 @@ async def counts(api: Call) -> Any:
     return len(response.items)
 
 
+async def equals(api: Call) -> Any:
+    response: Any = await api()
+    return 1 if response.status_code == 200 else 2
+
+
+async def is_among(api: Call) -> Any:
+    response: Any = await api()
+    return response.status_code in (200, 201)
+
+
+async def searches(api: Call) -> Any:
+    response: Any = await api()
+    return "error" in response
+
+
+async def adds(api: Call) -> Any:
+    response: Any = await api()
+    try:
+        return 1 + response.count
+    except Exception:
+        return 0
+
+
+async def goes_through(api: Call) -> Any:
+    response: Any = await api()
+    return [line async for line in response.aiter_lines()]
+
+
+async def forgets_to_await(api: Call) -> Any:
+    return api(3)
+
+
+async def calls_in_a_thread(api: Call) -> Any:
+    return await asyncio.to_thread(api, 3)
+
+
 async def compares_in_a_task(api: Call) -> Any:
     async with asyncio.TaskGroup() as group:
         return group.create_task(compares(api))
@@ -249,6 +426,13 @@ async def compares_in_a_task(api: Call) -> Any:
     [
         (compares, "api.status_code stands for any value and cannot be compared with 500"),
         (counts, "api.items stands for any value and cannot be counted"),
+        (equals, "api.status_code stands for any value and cannot be compared with 200"),
+        (is_among, "cannot be compared with 200"),
+        (searches, "the answer of api stands for any value and cannot be searched for 'error'"),
+        (adds, "api.count stands for any value and cannot be calculated with 1"),
+        (goes_through, r"api.aiter_lines\(\) stands for any value and cannot be gone through"),
+        (forgets_to_await, "api was called and not awaited"),
+        (calls_in_a_thread, r"call it with await api\(...\), and not in a thread"),
         (compares_in_a_task, "cannot be compared with 500"),
     ],
 )

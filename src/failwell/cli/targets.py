@@ -218,6 +218,8 @@ def explored(
             return exploration
         except TooManyPaths as error:
             what = ", ".join(f"{name} (x{n})" for name, n in error.multiplied_by.items())
+            if error.endless:
+                raise Refused(f"{target.name} cannot be explored: {error}") from None
             raise Refused(
                 f"{target.name} has more than {error.seen:,} paths, multiplied by {what}: raise --limit, "
                 "leave out an outcome (--outcomes ok,fail) or give fewer attempts"

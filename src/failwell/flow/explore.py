@@ -16,6 +16,7 @@ import contextlib
 import functools
 import gc
 import random
+import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
@@ -23,11 +24,12 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar, ca
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyPaths
 from failwell.events import Attempt, Event, GaveUp
-from failwell.flow.foreign import Unanswerable, is_foreign, parameters, run_foreign
+from failwell.flow.foreign import Chance, is_foreign, parameters, run_foreign
 from failwell.flow.graph import Graph, compact_graph, unrolled_graph
 from failwell.flow.path import Answer, Choice, Kind, Odds, Path
 from failwell.flow.report import Report, make_report
 from failwell.flow.spread import Lot, spread
+from failwell.flow.standins import Unanswerable
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
 from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, Signal, deadline, name_of
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
@@ -125,7 +127,7 @@ class Exploration:
 _MOST_QUESTIONS = 2_000
 """On one path. Each is answered anew on each path behind it, so more would take too long to wait for."""
 
-_MOST_STEPS = 200_000
+_MOST_STEPS = 50_000
 """Of the event loop, on one path; who waits more often than that waits without end."""
 
 
@@ -158,12 +160,14 @@ class _Search:
         self.runtime: type[_ExploringRuntime] = _StraightRuntime
         self.mark = Mark(tentative=True)
         self.not_idempotent: set[str] = set()
+        self.chance: Chance | None = None  # what foreign code draws lots from
         self.draws = False  # whether the policy draws lots by itself: then it gets the same ones on each path
         self.frames: list[_Frame] = []
         self.trace: list[Choice | Event] = []
         self.errors: list[BaseException] = []
         self.states: dict[int, Any] = {}
         self.timers: list[float] = []
+        self.sleeps = 0
         self.lots: list[Lot] = []
         self.limits: list[tuple[float, float]] = []
 
@@ -175,6 +179,7 @@ class _Search:
         self.errors.clear()
         self.states = {}
         self.timers = []
+        self.sleeps = 0
         self.lots = []
         self.limits = []
         self.expired: int | None = None
@@ -236,7 +241,8 @@ class _Search:
         here = self.trace[self.place] if self.place < len(self.trace) else None
         before = f"the run before it had {here!r}" if here is not None else "the run before it went on in another way"
         self.fault = NotDeterministic(
-            f"a replay {what} where {before}: the explored code keeps state between runs; keep it in situations()"
+            f"a replay {what} where {before}: the explored code keeps state between runs "
+            "(keep it in situations()) or depends on the order of a set"
         )
         self.recording = False
         del self.trace[self.place :]
@@ -244,7 +250,8 @@ class _Search:
 
     def goes_on(self) -> Exception:
         """The error for a run that asks on and on; kept, since a policy may swallow it."""
-        self.fault = TooManyPaths(0, _multipliers([Path(tuple(self.trace), None, None, 0.0)]))
+        so_far = Path(tuple(self.trace), None, None, 0.0)
+        self.fault = TooManyPaths(self.depth - 1, _multipliers([so_far]), endless=True)
         self.recording = False
         return self.fault
 
@@ -343,7 +350,7 @@ class _ExploringRuntime(AsyncRuntime):
     @property
     def state(self) -> Any:
         states = self.search.states
-        key = id(self.policy)
+        key = id(self.policy.origin)  # changed copies share their state
         if key not in states:
             situations = self.policy.situations()
             if not situations:
@@ -410,13 +417,20 @@ class _ExploringRuntime(AsyncRuntime):
     async def decide(self, question: str, options: Sequence[Any], fn: Callable[..., Any], *args: Any) -> Any:
         if len(options) == 1:
             return options[0]
-        said = tuple(("no", "yes")[o] if isinstance(o, bool) else str(o) for o in options)
+        said = tuple(_said(option) for option in options)
         return options[self.search.choose("decision", question, said, self.layer)]
 
     @staticmethod
     async def hang(search: _Search) -> None:
         """Never come back, unless cancelled."""
         await search.loop.create_future()
+
+
+def _said(option: Any) -> str:
+    """An option in words; a route that is named "yes" is no answer of a predicate."""
+    if isinstance(option, bool):
+        return "yes" if option else "no"
+    return repr(option) if option in ("yes", "no") else str(option)
 
 
 class _NeverEnds(BaseException):
@@ -434,6 +448,9 @@ class _StraightRuntime(_ExploringRuntime):
 
     async def sleep(self, seconds: float) -> None:
         search = self.search
+        search.sleeps += 1
+        if search.sleeps > _MOST_STEPS:
+            raise _goes_on()
         until = search.loop.clock.now + max(0.0, seconds)
         if search.timers and min(search.timers) < until + resolution(until):
             search.time_decides()
@@ -540,26 +557,42 @@ def explore(
     """
     _check_limit(limit)
     search, start, layers, name = _prepared(_Search, policy, operation, outcomes)
-    paths: list[Path] = []
     with _exploring(search):
-        run = start()
-        while not paths or search.advance():
-            if len(paths) >= limit:
-                raise TooManyPaths(len(paths), _multipliers(paths))
-            search.start()
-            try:
-                path = _one_path(search, run)
-            except TooManyPaths as error:
-                raise TooManyPaths(len(paths), error.multiplied_by) from None
-            if path is None:  # something about the policy was learned: start anew
-                search.frames = []
-                run = start()
-                paths.clear()
-                continue
-            paths.append(path)
-            if progress is not None and len(paths) % 1000 == 0:
-                progress(len(paths))
+        paths = _all_paths(search, start, limit, progress)
+        if search.chance is not None and search.chance.asked:
+            search.chance.high = False
+            _spread_between(paths, _all_paths(search, start, limit, progress))
     return Exploration(paths, name, layers, search.not_idempotent)
+
+
+def _all_paths(search: _Search, start: _Start, limit: int, progress: Callable[[int], object] | None) -> list[Path]:
+    paths: list[Path] = []
+    search.frames = []
+    run = start()
+    while not paths or search.advance():
+        if len(paths) >= limit:
+            raise TooManyPaths(len(paths), _multipliers(paths))
+        search.start()
+        path = _one_path(search, run)
+        if path is None:  # something about the policy was learned: start anew
+            if search.runtime is _ExploringRuntime:
+                gc.enable()  # an event loop makes garbage that is not to pile up
+            search.frames = []
+            run = start()
+            paths.clear()
+            continue
+        paths.append(path)
+        if progress is not None and len(paths) % 1000 == 0:
+            progress(len(paths))
+    return paths
+
+
+def _spread_between(longest: Sequence[Path], shortest: Sequence[Path]) -> None:
+    """Tell the paths of foreign code how long they take if every lot falls low."""
+    low = {path.choices: path.elapsed for path in shortest}
+    for path in longest:
+        other = low.get(path.choices, path.elapsed)
+        path.vary(min(other, path.elapsed), max(other, path.elapsed))
 
 
 def follow(
@@ -653,7 +686,7 @@ def _prepared(
     search = kind(names, makers)
     search.look_at(policy, name)  # a decorated function has the marks of what it decorates
     if inner == "foreign":
-        search.runtime, search.draws = _ExploringRuntime, True
+        search.runtime, search.draws, search.chance = _ExploringRuntime, True, Chance()
 
         def start() -> Callable[[], Any]:
             return functools.partial(run_foreign, policy, search)
@@ -671,7 +704,8 @@ def _prepared(
 @contextlib.contextmanager
 def _exploring(search: _Search) -> Generator[None]:
     """What surrounds all runs of a search."""
-    with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark:
+    drawn = contextlib.nullcontext() if search.chance is None else search.chance.patched()
+    with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark, drawn:
         try:
             yield
         except Unanswerable as error:
@@ -688,22 +722,43 @@ def _set_apart(search: _Search) -> Generator[None]:
     """Keep what surrounds the explorer out of it, and the other way round."""
     asyncio._set_running_loop(search.loop)
     no_deadline = deadline.set(None)  # one that the caller runs under is none of the policy's
-    chance = random.getstate()
-    random.setstate(_CHANCE)
+    search.loop.set_exception_handler(_never_mind)
     was_on = gc.isenabled()
-    gc.disable()  # paths hold no cycles, and going through them all again and again costs a third of the time
+    if search.runtime is _StraightRuntime:
+        gc.disable()  # paths hold no cycles, and going through them all again and again costs a third of the time
     try:
-        yield
+        with same_chance():
+            yield
     finally:
         if was_on:
             gc.enable()
-        random.setstate(chance)
+        else:
+            gc.disable()
         deadline.reset(no_deadline)
         asyncio._set_running_loop(None)
         search.loop.close()
 
 
+def _never_mind(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A task of the explored code that nobody asks for its error belongs to a path, not to a log."""
+
+
 _CHANCE = random.Random(0).getstate()
+_real_chance: list[Any] = []
+_chance_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def same_chance() -> Generator[None]:
+    """In this block ``random`` is in one known state; explorations in several threads may overlap."""
+    with _chance_lock:
+        _real_chance.append(_real_chance[0] if _real_chance else random.getstate())
+        random.setstate(_CHANCE)
+    try:
+        yield
+    finally:
+        with _chance_lock:
+            random.setstate(_real_chance.pop())
 
 
 def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, Literal["operation", "nothing", "foreign"]]:
@@ -778,7 +833,7 @@ def _handled_type(layers: Sequence[Pattern]) -> type[Exception]:
 def _make(error_type: type[Exception], name: str) -> Exception:
     try:
         return error_type(f"{name} failed")
-    except TypeError:  # it wants other arguments than a message
+    except Exception:  # it wants other arguments than a message
         return error_type.__new__(error_type)
 
 
@@ -792,7 +847,7 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
             return None
     else:
         result, error = _on_loop(search, run)
-    if error is not None and not isinstance(error, (Exception, _NeverEnds)):
+    if error is not None and not isinstance(error, (Exception, _NeverEnds, asyncio.CancelledError, SystemExit)):
         raise _in_group(error)  # Ctrl-C says nothing about the policy
     search.finished()
     if search.fault is not None:
@@ -809,6 +864,10 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
     _forget_frames(error)
     now = search.loop.clock.now
     return Path(trace, None, error, now, between=spread(now, search.lots, search.limits))
+
+
+def _goes_on() -> Unanswerable:
+    return Unanswerable("it goes on without end: it waits again and again and calls nothing")
 
 
 def _in_group(error: BaseException) -> BaseException:
@@ -855,15 +914,21 @@ def _on_loop(search: _Search, run: Callable[[], Any]) -> tuple[Any, BaseExceptio
                 break
             loop._run_once()  # type: ignore[attr-defined]
         else:
-            raise Unanswerable("it goes on without end: it waits again and again and calls nothing")
+            if any(isinstance(item, Choice) and item.option == "hang" for item in search.trace):
+                return None, _NeverEnds()  # something beside what hangs goes on
+            raise _goes_on()
     except Deadlock:
         return None, _NeverEnds()
+    except SystemExit as error:  # a task passes it on to its loop
+        return None, error
     finally:
         search.finished()
         moment = loop.clock.now
         _clear(loop)
         loop.clock.now = moment
         loop._scheduled.clear()  # type: ignore[attr-defined] # timers that nobody waits for any more
+    if task.cancelled():
+        return None, asyncio.CancelledError()
     error = task.exception()
     return (None, error) if error is not None else (task.result(), None)
 

@@ -8,26 +8,21 @@ known by what it does to the clock: it waited. So retries written by hand, with 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-import types
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import suppress
-from typing import Any, NoReturn, Protocol
+import random
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 from failwell.errors import NotDeterministic
 from failwell.events import Attempt, Called, Cancelled, Event, Slept, Waiting, listening
-from failwell.flow.path import Answer
-from failwell.policy import is_async
+from failwell.flow.path import Answer, Kind
+from failwell.flow.standins import Calling, Probe, Unanswerable, Value
+from failwell.policy import is_async, protected, states_apart
 from failwell.runtime import name_of
 
-__all__ = ["Probe", "Recorder", "Unanswerable", "is_foreign", "parameters", "run_foreign"]
-
-
-class Unanswerable(BaseException):
-    """The explored code asked something that no explored operation can answer.
-
-    No ``Exception``: the explored code must not take it for a failure of its operation.
-    """
+__all__ = ["Chance", "Recorder", "is_foreign", "parameters", "run_foreign"]
 
 
 class Recorder(Protocol):
@@ -39,6 +34,10 @@ class Recorder(Protocol):
 
     async def operation(self, name: str, layer: str) -> Answer:
         """How a call of an operation ends."""
+        ...
+
+    def choose(self, kind: Kind, subject: str, options: tuple[str, ...], layer: str, /) -> int:
+        """Which answer to try."""
         ...
 
     def happened(self, event: Any, layer: str, operation: str, own: tuple[Any, ...], named: Any, /) -> None:
@@ -77,7 +76,8 @@ def parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         fn: A function.
 
     Raises:
-        TypeError: If it has none, so that nothing it does could be explored.
+        TypeError: If it has none, so that nothing it does could be explored; or if it calls a protected function
+            whose layers keep a state, which would change.
     """
     found = {
         name: parameter
@@ -85,6 +85,7 @@ def parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
+    _refuse_live_state(fn)
     if not any(_data_of(parameter) is None for parameter in found.values()):
         raise TypeError(
             f"{name_of(fn)} takes no dependency to explore it with: give it what it calls as an argument without "
@@ -93,10 +94,46 @@ def parameters(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return found
 
 
+def _refuse_live_state(fn: Any) -> None:
+    """Functions that were protected before work on the state that the program has; that is not to be touched."""
+    while not inspect.isfunction(fn):
+        kind: type = fn.__class__
+        fn = getattr(fn, "func", None) or getattr(fn, "__func__", None) or vars(kind).get("__call__")
+        if fn is None:
+            return
+    for wrapped in (fn, inspect.unwrap(fn)):
+        for name, value in _names_in(wrapped):
+            known = None if inspect.isclass(value) else protected(value)
+            keeping = [layer for layer in known.layers if layer.situations()] if known is not None else []
+            if keeping:
+                raise TypeError(
+                    f"{name_of(fn)} calls {name}, whose {keeping[0].label} keeps a state of the running program: take "
+                    f"{name} as an argument, or explore {name} itself"
+                )
+
+
+def _names_in(fn: Any) -> Iterator[tuple[str, Any]]:
+    """The globals and outer variables that a function names."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return
+    for name in code.co_names:
+        if name in fn.__globals__:
+            yield name, fn.__globals__[name]
+    for name, cell in zip(code.co_freevars, fn.__closure__ or (), strict=False):
+        with suppress(ValueError):  # it has no value yet
+            yield name, cell.cell_contents
+
+
 def _data_of(parameter: inspect.Parameter) -> Callable[[str], Any] | None:
     said: Any = parameter.annotation
-    kind = said if isinstance(said, str) else getattr(said, "__name__", str(said))
-    return _DATA.get(kind.partition("[")[0].strip())
+    kind = said if isinstance(said, str) else said.__name__ if inspect.isclass(said) else str(said)
+    kind = kind.removeprefix("typing.").strip("'\"")
+    if kind.startswith("Optional["):
+        kind = kind.removeprefix("Optional[").removesuffix("]")
+    choices = [one.strip().partition("[")[0] for one in kind.split("|")]
+    found = [_DATA[one] for one in choices if one in _DATA]
+    return found[0] if len(found) == len(choices) else None
 
 
 class _Run:
@@ -108,6 +145,8 @@ class _Run:
         self.seen = 0.0  # until when the path accounts for the time
         self.under_way = 0
         self.counted = False  # whether what comes next is counted by who calls
+        self.calls: list[Calling] = []
+        self.truths: dict[tuple[int, str], bool] = {}
 
     def catch_up(self) -> None:
         """Time that went by with nothing under way was waited for."""
@@ -116,8 +155,19 @@ class _Run:
             self.recorder.happened(Slept, "", "", (now - self.seen,), {})
         self.seen = max(self.seen, now)
 
-    async def call(self, name: str) -> Answer:
-        """A probe is called."""
+    def called(self, name: str) -> Calling:
+        """A probe is called; what it returns is to be awaited."""
+        calling = Calling(name, self._call(name))
+        self.calls.append(calling)
+        return calling
+
+    def truth(self, call: int, said: str) -> bool:
+        """Whether a value counts as true: a choice, and the same one each time."""
+        if (call, said) not in self.truths:
+            self.truths[call, said] = self.recorder.choose("decision", said, ("yes", "no"), "") == 0
+        return self.truths[call, said]
+
+    async def _call(self, name: str) -> Answer:
         self.catch_up()
         self.counts[name] = count = self.counts.get(name, 0) + 1
         if not self.counted:
@@ -133,7 +183,18 @@ class _Run:
             raise
         finally:
             self.under_way -= 1
-        return _Value(answer.operation)
+        return Value(answer.operation, functools.partial(self.truth, count))
+
+    def check_awaited(self) -> None:
+        """Refuse code that called a probe as a plain function: it got something to await instead of an answer."""
+        forgotten = [calling for calling in self.calls if not calling.is_begun]
+        for calling in forgotten:
+            calling.close()
+        if forgotten:
+            raise Unanswerable(
+                f"{forgotten[0].__name__} was called and not awaited: the explorer stands in for async functions, so "
+                f"call it with await {forgotten[0].__name__}(...), and not in a thread"
+            )
 
     def hear(self, event: Event) -> None:
         """A failwell policy inside the foreign code reports."""
@@ -160,132 +221,50 @@ async def run_foreign(fn: Callable[..., Any], recorder: Recorder) -> Any:
     named: dict[str, Any] = {}
     for name, parameter in parameters(fn).items():
         make = _data_of(parameter)
-        value = Probe(name, run.call) if make is None else make(name)
+        value = Probe(name, run.called) if make is None else make(name)
         if parameter.kind is parameter.KEYWORD_ONLY:
             named[name] = value
         else:
             given.append(value)
-    with listening(run.hear):
+    apart = states_apart.set({})
+    try:
+        with listening(run.hear):
+            try:
+                return await fn(*given, **named)
+            finally:
+                with suppress(NotDeterministic):
+                    run.catch_up()
+                run.check_awaited()
+    finally:
+        states_apart.reset(apart)
+
+
+class Chance:
+    """Answers ``random.random`` and ``random.uniform`` with one end of what they could say.
+
+    Attributes:
+        high: Which end.
+        asked: Whether anything was drawn so far.
+    """
+
+    def __init__(self) -> None:
+        self.high = True
+        self.asked = False
+
+    @contextmanager
+    def patched(self) -> Generator[None]:
+        """In this block."""
+        before = random.random, random.uniform
+        random.random, random.uniform = self._random, self._uniform
         try:
-            return await fn(*given, **named)
+            yield
         finally:
-            with suppress(NotDeterministic):
-                run.catch_up()
+            random.random, random.uniform = before
 
+    def _random(self) -> float:
+        self.asked = True
+        return 1 - 2**-53 if self.high else 0.0
 
-async def _code() -> None:
-    """What a probe shows to those who look whether it is a coroutine function."""
-
-
-class Probe:
-    """Stands for a dependency: calling it is an operation, its attributes are probes too (``client.get``)."""
-
-    __code__: types.CodeType = _code.__code__  # looks like a function to inspect.iscoroutinefunction
-    __defaults__ = None
-    __kwdefaults__ = None
-
-    def __init__(self, name: str, call: Callable[[str], Coroutine[Any, Any, Any]]) -> None:
-        self.__name__ = self.__qualname__ = name
-        self._call = call
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Calling:
-        """Do it; the explorer chooses how it ends.
-
-        Args:
-            *args: Whatever the code passes.
-            **kwargs: Whatever the code passes.
-        """
-        return _Calling(self._call(self.__name__))
-
-    def __getattr__(self, name: str) -> Probe:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Probe(f"{self.__name__}.{name}", self._call)
-
-    async def __aenter__(self) -> Probe:
-        return self
-
-    async def __aexit__(self, *ignored: object) -> None:
-        return None
-
-    def __repr__(self) -> str:
-        return self.__name__
-
-
-class _Calling(Coroutine[Any, Any, Any]):
-    """A call that can be awaited, or entered as clients let one do: ``async with session.get(url) as response``."""
-
-    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
-        self._work = work
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._work.__await__()
-
-    def send(self, value: Any) -> Any:
-        """Go on."""
-        return self._work.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Go on with an error."""
-        return self._work.throw(*error)
-
-    def close(self) -> None:
-        """End it."""
-        self._work.close()
-
-    async def __aenter__(self) -> Any:
-        return await self._work
-
-    async def __aexit__(self, *ignored: object) -> None:
-        return None
-
-
-class _Value(Answer):
-    """An answer whose parts stand for any value as well. It cannot be compared: then its value would matter."""
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> _Value:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return _Value(f"{self.operation}.{name}")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> _Value:
-        return _Value(f"{self.operation}()")
-
-    def __getitem__(self, key: object) -> _Value:
-        return _Value(f"{self.operation}[{key!r}]")
-
-    def __await__(self) -> Any:
-        return self
-        yield  # awaiting a part of an answer, such as a body that is read, takes no time
-
-    def __iter__(self) -> NoReturn:
-        raise self._unknown("be gone through")
-
-    def __len__(self) -> NoReturn:
-        raise self._unknown("be counted")
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __lt__(self, other: object) -> NoReturn:
-        raise self._unknown(f"be compared with {other!r}")
-
-    __le__ = __gt__ = __ge__ = __lt__
-
-    def __int__(self) -> NoReturn:
-        raise self._unknown("be a number")
-
-    __float__ = __index__ = __int__
-
-    def _unknown(self, what: str) -> Unanswerable:
-        return Unanswerable(
-            f"the {self!r} stands for any value and cannot {what}: let the function take what decides as a "
-            "parameter with a default, or explore the part that calls"
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Answer) and self.operation == other.operation
-
-    __hash__ = Answer.__hash__
+    def _uniform(self, a: float, b: float) -> float:
+        self.asked = True
+        return max(a, b) if self.high else min(a, b)

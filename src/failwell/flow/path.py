@@ -99,6 +99,15 @@ class Path:
         """The least and the most virtual seconds that these steps can take, as waits may be random."""
         return self._between or (self.elapsed, self.elapsed)
 
+    def vary(self, least: float, most: float) -> None:
+        """Say between which seconds the time of these steps lies.
+
+        Args:
+            least: The least.
+            most: The most.
+        """
+        self._between = least, most
+
     @property
     def choices(self) -> tuple[Choice, ...]:
         """The answers that make this path what it is."""
