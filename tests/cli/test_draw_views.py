@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from failwell import Fallback, Outcome, Retry, Timeout, virtual
+from failwell import CircuitBreaker, Fallback, Outcome, Retry, Timeout, virtual
 from failwell.backoff import Fixed
 from failwell.catalog import CARDS
 from failwell.cli import app
@@ -21,6 +21,7 @@ from failwell.backoff import Fixed
 
 stack = Fallback(Fallback.value("spare")) >> Timeout(10) >> Retry(3, Fixed(1))
 stateful = Cache(60, stale_if_error=60) >> CircuitBreaker(2, 30) >> Retry(2)
+breaking = Retry(2, Fixed(1), on=Exception) >> CircuitBreaker(3, 60)
 always = Fallback(Fallback.value("spare"))
 
 
@@ -169,6 +170,26 @@ def test_a_call_with_too_many_kinds_of_errors_is_told_by_its_first_complaint(
 ) -> None:
     told = refused(capsys, "draw", "own:stack", "--trace", "wrong.json", "--limit", "8")
     assert "the outcome has FellBack 1 by Fallback after Attempt 1 by Retry, which this stack never does" in told
+
+
+def test_a_call_that_others_had_a_hand_in_is_drawn_against_time_all_the_same(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaking = Retry(2, Fixed(1), on=Exception) >> CircuitBreaker(3, 60)
+    with virtual.clock():
+        for _ in range(2):
+            outcome = breaking.outcome(fetch_from(ConnectionError("a"), ConnectionError("b")))
+    (own_folder / "later.json").write_text(outcome.to_json())
+    assert app.run(["draw", "own:breaking", "--trace", "later.json", "--view", "timeline"]) == 0
+    told, note = capsys.readouterr()
+    assert "attempt 1 fails (ConnectionError)" in told
+    assert ">>" not in told  # it may be a call of another stack
+    assert note.startswith("note: later.json is no call of own:breaking: the outcome has ")
+    assert note.endswith("or was it recorded with another version? This is drawn from its events alone.\n")
+    assert "state of CircuitBreaker, or" in note
+    for view in ("flow", "sequence"):
+        said_no = refused(capsys, "draw", "own:breaking", "--trace", "later.json", "--view", view)
+        assert said_no.endswith("? --view timeline shows it all the same")
 
 
 def test_a_call_may_come_from_standard_input(

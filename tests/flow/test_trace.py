@@ -316,6 +316,22 @@ def test_a_call_that_took_no_path_is_told_where_it_left_them(outcome: Outcome[An
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_where_layers_keep_a_state_other_calls_may_be_the_reason(inside: bool) -> None:
+    policy: Policy = Retry(2, Fixed(1), on=Exception) >> CircuitBreaker(3, 60)
+    explored_too: Policy = Fallback(policy(backup)) if inside else policy
+    first, second = call_of(policy, DOWN, DOWN), call_of(policy, DOWN)
+    assert match(explore(policy, "fetch"), first).error is not None
+    assert [type(event).__name__ for event in second.events][1:3] == ["CircuitOpened", "Waiting"]
+    with pytest.raises(LookupError) as caught:
+        match(explore(explored_too, "fetch"), second)
+    assert str(caught.value).startswith("the outcome has ")
+    assert str(caught.value).endswith(
+        ", which no call does on its own: did other calls leave or change a state of CircuitBreaker, "
+        "or was it recorded with another version?"
+    )
+
+
 def test_an_error_that_is_explored_is_found() -> None:
     outcome = call_of(TWICE, ValueError("no such cart"))
     exploration = explore(TWICE, "fetch", outcomes=("ok", "fail", ValueError))

@@ -74,7 +74,8 @@ def match(exploration: Exploration, outcome: Outcome[Any]) -> Path:
         outcome: What happened, see `Policy.outcome` and `Outcome.from_json`.
 
     Raises:
-        LookupError: If it took none of the paths; the message says where it left them.
+        LookupError: If it took none of the paths; the message says where it left them. Where layers keep a state
+            that is normal: earlier calls, or others at the same time, leave it as no single call does.
     """
     found, _ = _matched(exploration, outcome)
     return found
@@ -195,18 +196,26 @@ class _Search:
         after = f"after {_told(own[same - 1])}" if same > 0 else "at its start"
         if 0 <= same < len(own):
             event = own[same]
-            what = f"has {_told(event)} {after}"
             late = isinstance(event, TimedOut) or (isinstance(event, GaveUp) and event.reason == GaveUp.NO_TIME_LEFT)
             advice = ", or did an operation take so long that the time was up elsewhere" if late else ""
-            return f"the outcome {what}, which this stack never does: was it recorded with another version{advice}?"
+            return self.asked(f"has {_told(event)} {after}", advice)
         end, advice = "an answer", ""
         if self.outcome.error is not None:
             end = type(self.outcome.error).__name__
             advice = f", or should {end} be among the outcomes= to explore"
         elif self.outcome.degraded:
             end = "a degraded answer"
-        what = f"ends with {end} {after}"
-        return f"the outcome {what}, which this stack never does: was it recorded with another version{advice}?"
+        return self.asked(f"ends with {end} {after}", advice)
+
+    def asked(self, what: str, advice: str) -> str:
+        """What the call did, and how it may have come to do so, the most usual first."""
+        keeping = {choice.layer: None for path in self.paths for choice in path.choices if choice.kind == "situation"}
+        if not keeping:
+            return f"the outcome {what}, which this stack never does: was it recorded with another version{advice}?"
+        return (
+            f"the outcome {what}, which no call does on its own: did other calls leave or change a state "
+            f"of {' or '.join(keeping)}, or was it recorded with another version{advice}?"
+        )
 
 
 def _told(event: Event) -> str:

@@ -87,7 +87,16 @@ def draw_(
     chosen: _Chosen | None = None
     if trace is not None:
         recorded = _read(record, trace)  # again, now that the types of the target's errors are loaded
-        exploration, chosen = _taken(exploration, recorded, trace, wanted.target, operation, outcomes, limit)
+        try:
+            exploration, chosen = _taken(exploration, recorded, trace, wanted.target, operation, outcomes, limit)
+        except Refused as error:
+            if view != "timeline":
+                raise Refused(f"{error} --view timeline shows it all the same") from None
+            from failwell.flow.trace import alone
+
+            happened = alone(recorded)
+            chosen = _Chosen(happened, happened)
+            click.echo(f"note: {error} This is drawn from its events alone.", err=True)
     elif path is not None or view in ("sequence", "timeline"):
         way = _picked(exploration, path)
         chosen = _Chosen(way, way)
@@ -252,9 +261,12 @@ def _flow(wanted: _Wanted, exploration: Exploration, chosen: _Chosen | None) -> 
 
 def _timeline(wanted: _Wanted, exploration: Exploration, chosen: _Chosen | None) -> tuple[bytes, str]:
     from failwell.flow.draw.timeline import timeline, timeline_text
+    from failwell.flow.trace import Recorded
 
     assert chosen is not None
-    title, layers = exploration.title, _layers(exploration)
+    # A call that took none of the paths may be one of another stack.
+    title = "" if isinstance(chosen.way, Recorded) else exploration.title
+    layers = _layers(exploration)
     if wanted.ending == "txt":
         drawn = timeline_text(chosen.happened, title=title, layers=layers)
     else:
