@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path as File
@@ -375,6 +376,22 @@ class TestRetryNotIdempotent:
         finding = one(self.rule, Fallback(pay)(pay))
         assert finding.message.startswith("Fallback calls pay again after it failed or hung")
 
+    def test_blames_the_layer_that_repeats_an_alternative_and_not_the_one_that_asks_it(self) -> None:
+        finding = one(self.rule, Retry(2) >> Fallback(marked("pay")) >> Timeout(1))
+        assert finding.layers == ("Retry",)
+        assert finding.advice.startswith("Leave Retry out around pay")
+        assert [type(layer).__name__ for layer in finding.remedy] == ["Fallback", "Timeout"]
+        assert found(self.rule, stacked(finding.remedy)) == []
+
+    def test_blames_no_alternative_that_was_asked_in_an_attempt_before(self) -> None:
+        finding = one(self.rule, (Retry(2) >> Fallback(mirror) >> Timeout(1))(marked("pay")))
+        assert finding.layers == ("Retry",)
+
+    def test_blames_no_retry_that_was_over_when_an_alternative_was_asked(self) -> None:
+        pay = marked("pay")
+        findings = found(self.rule, (Fallback(pay) >> Retry(2, Fixed(1)) >> CircuitBreaker(1))(pay))
+        assert {finding.layers for finding in findings} == {("Fallback",)}
+
     def test_sees_what_code_does_by_hand(self) -> None:
         async def twice(pay: Callable[[], Any]) -> None:
             try:
@@ -505,6 +522,20 @@ def test_hangs_are_told_once_however_many_there_are() -> None:
     assert finding.message == "If load, mirror or archive hangs, the call never ends."
     assert finding.advice == "Limit its time: `Timeout(...)` around load, mirror or archive."
     assert str(finding.path) == "load hangs -> never ends"
+
+
+def test_all_operations_that_hang_at_the_same_time_are_named() -> None:
+    async def both(users: Callable[[], Any], orders: Callable[[], Any]) -> Any:
+        return await asyncio.gather(users(), orders())
+
+    finding = one("hang-never-ended", both)
+    assert finding.message == "If orders or users hangs, the call never ends."
+    assert finding.advice == "Limit its time: `Timeout(...)` around orders or users."
+
+    async def one_limited(users: Callable[[], Any], orders: Callable[[], Any]) -> Any:
+        return await asyncio.gather(Timeout(1).call(users), orders())
+
+    assert one("hang-never-ended", one_limited).message == "If orders hangs, the call never ends."
 
 
 def test_a_queue_that_nobody_leaves_is_told_as_well() -> None:

@@ -107,10 +107,13 @@ class Made(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """An operation that must not happen twice was called again after it failed or hung, because of a layer."""
+    """An operation that must not happen twice was called again after it failed or hung.
+
+    ``causes`` are the layers that made an attempt or asked an alternative since, in this order.
+    """
 
     operation: str
-    by: Key
+    causes: tuple[Key, ...]
 
 
 class Fell(NamedTuple):
@@ -290,7 +293,9 @@ class _Moment(NamedTuple):
         trouble: The operations that failed or hung.
         tried: The last call of an operation.
         failing: The operation whose failure is being answered; none once something else happened.
-        cause: Why the next call is made, if it is not the first one: an attempt, an alternative.
+        causes: Operation that must not happen twice and failed or hung -> the layers that made a further attempt or
+            asked an alternative since its last call.
+        hanging: The operations that hang.
         queued: The event of the layer in whose queue the call is.
         refused: The rejection that nobody has answered yet.
         refusers: The layers that have refused something.
@@ -303,7 +308,8 @@ class _Moment(NamedTuple):
     trouble: frozenset[str] = frozenset()
     tried: Choice | None = None
     failing: str = ""
-    cause: Event | None = None
+    causes: dict[str, tuple[Key, ...]] = {}  # noqa: RUF012
+    hanging: tuple[str, ...] = ()
     queued: Queued | None = None
     refused: Rejected | None = None
     refusers: frozenset[Key] = frozenset()
@@ -319,7 +325,17 @@ class _Moment(NamedTuple):
             yield NeverLet((self.queued.layer, self.queued.operation))
         else:
             hung = self.tried is not None and self.tried.option == "hang"
-            yield NeverEnds(self.tried.subject if hung and self.tried is not None else "")
+            # Where the last call came to an end, another one hangs that was under way at the same time.
+            names = (self.tried.subject,) if hung and self.tried is not None else self.hanging
+            for name in names or ("",):
+                yield NeverEnds(name)
+
+    def because_of(self, layer: Key) -> _Moment:
+        """The same moment when a layer goes on after a failure."""
+        if not self.causes:
+            return self
+        causes = {name: tuple(dict.fromkeys((*layers, layer))) for name, layers in self.causes.items()}
+        return self._replace(causes=causes)
 
 
 def _left_done(layer: Key, run: _Run) -> Iterator[LeftDone]:
@@ -357,15 +373,27 @@ class _Node:
         number = before.calls.get(name, 0) + 1
         self._note(Made(name, number))
         trouble = before.trouble
+        causes = before.causes
         if name in not_idempotent and name in trouble:
-            by = before.cause
-            self._note(Repeated(name, ("", "") if by is None else (by.layer, by.operation)))
+            self._note(Repeated(name, causes[name]))
         if choice.option != "ok" and name not in trouble:
             trouble |= {name}
+        if name in not_idempotent and name in trouble:
+            causes = {**causes, name: ()}
+        hanging = before.hanging
+        if choice.option == "hang" and name not in hanging:
+            hanging = (*hanging, name)
         calls = {**before.calls, name: number}
         failing = name if choice.option != "ok" else ""
         self.moment = before._replace(
-            calls=calls, trouble=trouble, tried=choice, failing=failing, queued=None, refused=None
+            calls=calls,
+            trouble=trouble,
+            tried=choice,
+            failing=failing,
+            causes=causes,
+            hanging=hanging,
+            queued=None,
+            refused=None,
         )
 
     def _hear(self, event: Event, layer: Key) -> None:
@@ -389,7 +417,7 @@ class _Node:
             case FellBack():
                 self._fell_back(event, layer)
             case Called():
-                self.moment = self.moment._replace(cause=event)
+                self.moment = self.moment.because_of(layer)
             case CacheStored():
                 if event.degraded:
                     self._note(StoredDegraded(layer), event)
@@ -401,8 +429,9 @@ class _Node:
     def _attempt(self, event: Attempt, layer: Key) -> None:
         before = self.moment
         self._note(Attempted(layer, event.number), event)
-        cause = event if event.number > 1 else before.cause
-        self.moment = before._replace(last={**before.last, layer: event}, failing="", cause=cause, refused=None)
+        if event.number > 1:
+            before = before.because_of(layer)
+        self.moment = before._replace(last={**before.last, layer: event}, failing="", refused=None)
 
     def _waiting(self, event: Waiting, layer: Key) -> None:
         before = self.moment
@@ -430,7 +459,10 @@ class _Node:
         if layer in runs and not runs[layer].under_way:  # a saga whose time is up before its next step starts
             runs = {**runs, layer: runs[layer]._replace(under_way="the next step")}
         still = {key: last for key, last in before.last.items() if not isinstance(last, Waiting)}
-        self.moment = before._replace(last=still, queued=None, refused=None, runs=runs)
+        # A limit around one operation ends this one's hang, any other limit ends whatever hangs.
+        ended = (event.operation,) if event.operation in before.hanging else before.hanging
+        hanging = tuple(name for name in before.hanging if name not in ended)
+        self.moment = before._replace(last=still, queued=None, refused=None, runs=runs, hanging=hanging)
 
     def _rejected(self, event: Rejected, layer: Key) -> None:
         before = self.moment
@@ -445,7 +477,7 @@ class _Node:
         self._note(Fell(layer, event.order), event)
         if event.alternative and event.alternative == before.failing:
             self._note(FellOnto(layer, event.alternative, event.order), event)
-        self.moment = before._replace(cause=event)
+        self.moment = before.because_of(layer)
 
     def _saga(self, event: StepStarted | StepCompleted | Compensated | CompensationFailed, layer: Key) -> None:
         run = self.moment.runs.get(layer, _Run())

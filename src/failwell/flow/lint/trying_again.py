@@ -162,20 +162,36 @@ def _takes_part(evidence: Evidence, layer: Key, operation: str) -> bool:
 
 def retry_not_idempotent(evidence: Evidence) -> Iterator[Found]:
     """An operation that must not happen twice is called again although it may have happened."""
+    found: dict[tuple[str, Key], Seen] = {}
     for fact, seen in evidence.facts.all(Repeated):
-        by = fact.by
+        one = fact.operation, _who_repeats(evidence, fact.causes)
+        if one not in found or len(seen.path.trace) < len(found[one].path.trace):
+            found[one] = seen
+    for (operation, by), seen in found.items():
         who = evidence.name(by) if by[0] else "the code"
         because = "failed or hung: it may have happened all the same"
-        again = [key for key in evidence.attempts if _tries_again(evidence, key, fact.operation)]
+        again = [key for key in evidence.attempts if _tries_again(evidence, key, operation)]
         without = evidence.without(*again) if by in again else ()
         yield Found(
             seen.path,
-            f"{who} calls {fact.operation} again after it {because}, and it must not happen twice.",
-            f"Leave {who} out around {fact.operation}, or make the call safe to repeat, such as by an idempotency key, "
+            f"{who} calls {operation} again after it {because}, and it must not happen twice.",
+            f"Leave {who} out around {operation}, or make the call safe to repeat, such as by an idempotency key, "
             "and take the mark away.",
             (by[0],) if by[0] else (),
             without,
         )
+
+
+def _who_repeats(evidence: Evidence, causes: tuple[Key, ...]) -> Key:
+    """The layer that has an operation called once more, of those that went on after its failure.
+
+    What one does inside of another one's attempt is part of that attempt; what stands inside of a layer that went on
+    later was over by then.
+    """
+    for place, layer in enumerate(causes):
+        if not any(evidence.is_around(later, layer) for later in causes[place + 1 :]):
+            return layer
+    return "", ""
 
 
 def _tries_again(evidence: Evidence, layer: Key, operation: str) -> bool:
