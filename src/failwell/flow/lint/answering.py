@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from failwell.events import CircuitOpened, FellBack, StaleServed, TimedOut
 from failwell.flow.lint.evidence import Evidence, order, span
 from failwell.flow.lint.facts import EndedHang, Fell, FellOnto, Happened, Key, StoredDegraded
 from failwell.flow.lint.finding import Found
+from failwell.flow.lint.stopping import bulkhead_queue_outlasts_timeout, timeouts_nested_wrong
+from failwell.flow.lint.trying_again import retry_cannot_finish
 from failwell.flow.path import Path
-from failwell.policy import Operation, Pattern
+from failwell.policy import Operation, Pattern, matching
 from failwell.runtime import name_of
 
 __all__ = [
@@ -20,6 +22,12 @@ __all__ = [
     "layer_never_acts",
     "stale_never_served",
 ]
+
+_Reason: TypeAlias = tuple[str, str, tuple[Pattern, ...]]
+"""Why a layer never acts, what to do about it, and the layers with that done."""
+
+_ABOUT_TIME = (retry_cannot_finish, timeouts_nested_wrong, bulkhead_queue_outlasts_timeout)
+"""The rules that say why the time is up before something fails."""
 
 
 def cache_stores_degraded(evidence: Evidence) -> Iterator[Found]:
@@ -55,9 +63,10 @@ def stale_never_served(evidence: Evidence) -> Iterator[Found]:
         suits = evidence.if_it_suits(layer, ("stale_on",))
         if cut is None and (suits is None or StaleServed in suits.events(layer)):
             continue
-        why, advice, remedy = (
-            _cut_first(evidence, layer, cut) if cut is not None else _nothing_to_do(evidence, layer, "stale_on")
-        )
+        reason = _cut_first(evidence, layer, cut) if cut is not None else _nothing_to_do(evidence, layer, "stale_on")
+        if reason is None:
+            continue
+        why, advice, remedy = reason
         yield Found(
             evidence.shortest_path(_is_stale(layer)),
             f"{evidence.name(layer)} never serves a stale answer: {why}.",
@@ -100,7 +109,7 @@ def _is_about_time(on: Any) -> bool:
     return bool(kinds) and all(isinstance(kind, type) and issubclass(kind, TimeoutError) for kind in kinds)
 
 
-def _cut_first(evidence: Evidence, layer: Key, cut: Key) -> tuple[str, str, tuple[Pattern, ...]]:
+def _cut_first(evidence: Evidence, layer: Key, cut: Key) -> _Reason:
     limits = [key for key in evidence.layers if evidence.is_around(key, layer) and _ends_hangs(evidence, key)]
     remedy = evidence.put_inside(layer, limits)
     why = f"{evidence.name(cut)} outside of it ends a hang, so it sees nothing of that"
@@ -136,7 +145,10 @@ def fallback_never_reached(evidence: Evidence) -> Iterator[Found]:
             remedy = evidence.with_changed((layer, {name: turned}))
             path = evidence.facts[Fell(layer, missed[0] - 1)].path
         else:
-            why, advice, remedy = _nothing_to_do(evidence, layer, "on")
+            reason = _nothing_to_do(evidence, layer, "on")
+            if reason is None:
+                continue
+            why, advice, remedy = reason
             path = evidence.shortest_path(_is_troubled)
         yield Found(path, f"{evidence.name(layer)} never asks {told}: {why}.", advice, (layer[0],), remedy)
 
@@ -192,7 +204,10 @@ def layer_never_acts(evidence: Evidence) -> Iterator[Found]:
         suits = evidence.if_it_suits(layer)
         if suits is None or acts & suits.events(layer):
             continue
-        why, advice, remedy = _nothing_to_do(evidence, layer, "on")
+        reason = _nothing_to_do(evidence, layer, "on")
+        if reason is None:
+            continue
+        why, advice, remedy = reason
         yield Found(
             evidence.shortest_path(_is_troubled),
             f"{evidence.name(layer)} never {does}: {why}.",
@@ -202,8 +217,8 @@ def layer_never_acts(evidence: Evidence) -> Iterator[Found]:
         )
 
 
-def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> tuple[str, str, tuple[Pattern, ...]]:
-    """Why nothing comes to a layer that it would handle, and what to do about that."""
+def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> _Reason | None:
+    """Why nothing comes to a layer that it would handle, and what to do about that; None if another rule says it."""
     place = evidence.place(layer) or 0
     answers = evidence.always_answers(place)
     if answers is not None:
@@ -213,7 +228,10 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> tuple[str,
         if evidence.never_fails(evidence.exploration.layers[place]):  # inside, it would only take the other one's work
             return why, "Leave one of them out.", evidence.without(layer)
         return why, f"Put it inside of that: {order(remedy)}.", remedy
-    told = " and ".join(sorted(evidence.raised_inside(place))) or "something else"
+    raised = evidence.raised_inside(place)
+    if any(_is_handled(evidence, layer, parameter, error) for error in raised):
+        return _ended_from_outside(evidence, layer)
+    told = " and ".join(sorted(type(error).__name__ for error in raised)) or "something else"
     if parameter not in evidence.parameters(layer):
         return f"out of what is inside comes {told}, which it does not handle", "Leave it out.", evidence.without(layer)
     handled = evidence.told_value(layer, parameter)
@@ -221,4 +239,25 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> tuple[str,
         f"out of what is inside comes {told}, and it handles {handled}",
         f"Change its {parameter}= to what really comes, or leave it out.",
         evidence.without(layer),
+    )
+
+
+def _is_handled(evidence: Evidence, layer: Key, parameter: str, error: Exception) -> bool:
+    """Whether a layer would do something about an error."""
+    try:
+        return matching(parameter, evidence.parameter(layer, parameter))(error)
+    except Exception:  # it means something else, or it looks for what the error does not have
+        return False
+
+
+def _ended_from_outside(evidence: Evidence, layer: Key) -> _Reason | None:
+    """What ends every call before a layer gets to see a failure; nothing where another rule says why."""
+    limits = [key for key in evidence.layers[layer].outer if TimedOut in evidence.facts.events(key)]
+    said = [found for rule in _ABOUT_TIME for found in rule(evidence)]
+    if not limits or said:
+        return None
+    return (
+        f"{evidence.name(limits[-1])} around it ends every call before what is inside fails",
+        f"Give {evidence.name(limits[-1])} more time, or what is inside less.",
+        (),
     )

@@ -55,6 +55,7 @@ class Evidence:
         self.facts = Facts(exploration.paths, exploration.not_idempotent)
         self.layers: dict[Key, Placed] = {}
         self._known: dict[tuple[tuple[int, ...], tuple[type[Exception], ...]], Exploration | None] = {}
+        self._kept: list[Sequence[Pattern]] = []
         self._place(exploration.layers, exploration.name, (), top=True)
 
     def _place(self, chain: Sequence[Pattern], operation: str, outer: tuple[Key, ...], *, top: bool = False) -> None:
@@ -317,8 +318,8 @@ class Evidence:
             kinds.append(handled)
         return tuple(dict.fromkeys(kinds))
 
-    def raised_inside(self, place: int) -> set[str]:
-        """The types of errors that come out of what is inside of a layer, as far as that can be known.
+    def raised_inside(self, place: int) -> list[Exception]:
+        """The errors that come out of what is inside of a layer, as far as that can be known; one of each type.
 
         Args:
             place: The number of the layer.
@@ -326,7 +327,16 @@ class Evidence:
         inner = self.exploration.layers[place + 1 :]
         found = self._explored(inner) if inner else None
         paths = found.paths if found is not None else ()
-        return {type(path.error).__name__ for path in paths if path.error is not None}
+        return list({type(path.error): path.error for path in paths if isinstance(path.error, Exception)}.values())
+
+    def shown_by(self, layers: Sequence[Pattern]) -> Facts | None:
+        """What other layers in place of the explored ones would show; None where that cannot be known.
+
+        Args:
+            layers: The layers, outermost first.
+        """
+        found = self._explored(layers)
+        return Facts(found.paths, self.exploration.not_idempotent) if found is not None else None
 
     def always_answers(self, place: int) -> int | None:
         """The innermost layer inside of a place that never fails; None if there is none.
@@ -360,6 +370,7 @@ class Evidence:
                 self._known[key] = explore(_target(layers), self.exploration.name, outcomes=ways, limit=_MOST_PATHS)
             except (RecoveryError, TypeError, ValueError):
                 self._known[key] = None
+            self._kept.append(layers)  # an id is of use only as long as nothing else gets it
         return self._known[key]
 
 

@@ -28,14 +28,15 @@ def saga_step_cannot_be_undone(evidence: Evidence) -> Iterator[Found]:
 
 
 def _with_it_last(evidence: Evidence, layer: Key, name: str) -> tuple[Pattern, ...]:
-    """The layers with one step at the end of its saga; nothing if there is more than one such step."""
+    """The layers with one step at the end of its saga; nothing if a step stays done all the same."""
     steps = evidence.parameter(layer, "steps")
     if not isinstance(steps, (tuple, list)):
         return ()
     known: Sequence[Any] = cast("Sequence[Any]", steps)
     moved = [step for step in known if getattr(step, "name", "") == name]
-    others = [fact for fact, _ in evidence.facts.all(LeftDone) if fact.layer == layer and fact.step != name]
-    if others or len(moved) != 1:
+    if len(moved) != 1:
         return ()
     order = (*(step for step in known if step is not moved[0]), moved[0])
-    return evidence.with_changed((layer, {"steps": order}))
+    remedy = evidence.with_changed((layer, {"steps": order}))
+    then = evidence.shown_by(remedy) if remedy else None
+    return () if then is None or any(then.all(LeftDone)) else remedy
