@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +48,10 @@ def test_pytest_runs_the_file_and_fails_it_when_the_stack_changes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert app.run(["tests", "shop:stack", "-o", "test_shop.py"]) == 0
-    assert capsys.readouterr().err == "test_shop.py: 7 tests for 22 paths\n"
+    assert capsys.readouterr().err == "test_shop.py: 13 tests for 59 paths\n"
     before = run_pytest(project)
     assert before.returncode == 0, before.stdout
-    assert "7 passed" in before.stdout
+    assert "13 passed" in before.stdout
     (project / "shop.py").write_text(MODULE.format(attempts=2))
     after = run_pytest(project)
     assert after.returncode == 1
@@ -69,6 +71,35 @@ def test_anything_that_can_be_explored_has_tests(
     for test in tests:
         assert callable(test)
         test()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["shop:stack", "-o", "unit/test_shop.py"],
+        ["shop:stack", "--operation", "load it", "--outcomes", "ok,fail", "--limit", "500", "-o", "test it.py"],
+        ["shop:stack", "-o", "./unit/it's \\new/test.py"],
+        ["retry", "--limit", "10000", "-o", "test_retry.py"],
+        ["shop:load", "--outcomes", "ok"],
+    ],
+)
+def test_the_command_in_a_file_makes_the_same_file_again(
+    arguments: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "unit" / "it's \\new").mkdir(parents=True)
+
+    def made(words: list[str]) -> str:
+        assert app.run(["tests", *words]) == 0
+        said = capsys.readouterr().out
+        return Path(words[-1]).read_text() if "-o" in words else said
+
+    first = made(arguments)
+    told = ast.get_docstring(ast.parse(first)) or ""
+    command = told.partition("Made by `")[2].partition("`; make it again")[0]
+    name, sub, *again = shlex.split(command)
+    assert (name, sub) == ("failwell", "tests")
+    assert again == arguments
+    assert made(again) == first
 
 
 def test_a_file_of_somebody_elses_is_not_replaced(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

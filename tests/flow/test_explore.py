@@ -488,7 +488,7 @@ def test_a_policy_with_a_state_of_its_own_is_not_deterministic() -> None:
                 await rt.decide("lucky", (True, False), bool)
             return await call()
 
-    with pytest.raises(errors.NotDeterministic, match=r"a replay asked 'operation' .* keep it in situations"):
+    with pytest.raises(errors.NotDeterministic, match=r"a replay asked 'operation' .*keep it in situations"):
         explore(Forgets())
     with pytest.raises(errors.NotDeterministic, match="a replay asked 'operation'"):
         explore(Fallback(spare) >> Forgets())  # a layer that handles every error does not hide it

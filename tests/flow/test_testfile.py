@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from failwell import Cache, Fallback, Retry, Timeout, explore
 from failwell.errors import PermanentError, TooManyPaths
-from failwell.flow.testfile import Subject, kinds_of_failure, telling_paths
+from failwell.flow.testfile import Subject, failures_to_try, kinds_of_failure, telling_paths
 from failwell.flow.testfile import test_file as make_test_file
 from tests.flow.stacks import FUNCTIONS, stacks
 
@@ -38,10 +38,10 @@ def module(expression: str) -> Iterator[types.ModuleType]:
 
 def written(expression: str) -> str:
     with module(expression) as theirs:
-        layers = getattr(theirs.stack, "layers", None) or explore(theirs.stack, outcomes=("ok",)).layers
-        outcomes = ("ok", *kinds_of_failure(layers), "hang")
+        kinds = failures_to_try(explore(theirs.stack, outcomes=("ok",)).layers)
         subject = Subject("theirs", "stack", "stack", "", "failwell tests theirs:stack")
-        return make_test_file(explore(theirs.stack, outcomes=outcomes, limit=1_500), subject, outcomes)
+        explorations = [explore(theirs.stack, outcomes=("ok", kind, "hang"), limit=1_500) for kind in kinds]
+        return make_test_file(explorations, subject, ("ok", *kinds, "hang"))
 
 
 def failing(text: str, expression: str) -> list[str]:
@@ -134,6 +134,39 @@ def test_a_changed_saga_fails_some_test(before: str, after: str) -> None:
     assert failing(text, SAGA.replace(before, after))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "Timeout(20) >> Retry(3, Exponential(1)) >> Timeout(5)",
+            "Timeout(17) >> Retry(3, Exponential(1)) >> Timeout(5)",
+        ),
+        (
+            "Timeout(20) >> Retry(3, Fixed(1)) >> Timeout(5)",
+            "Timeout(20) >> Retry(3, Fixed(1), max_elapsed=10) >> Timeout(5)",
+        ),
+        ("Retry(3, Fixed(1))", "Retry(3, Fixed(1), on=ConnectionError)"),
+        ("Retry(3, Fixed(1))", "Retry(3, Fixed(1), on=(ConnectionError, TimeoutError))"),
+        ("Retry(3, Fixed(1), on=(ConnectionError, TimeoutError)) >> Timeout(2)", "Retry(3, Fixed(1)) >> Timeout(2)"),
+        ("Fallback(backup) >> Timeout(2)", "Fallback(backup, on=OSError) >> Timeout(2)"),
+        ("Fallback(backup) >> Timeout(2)", "Fallback(backup, on=(TimeoutError, ConnectionError)) >> Timeout(2)"),
+        ("CircuitBreaker(3, 30)", "CircuitBreaker(3, 30, on=ConnectionError)"),
+        ("CircuitBreaker(3, 30)", "CircuitBreaker(4, 30)"),
+        ("CircuitBreaker(3, 30)", "CircuitBreaker(3, 30, failure_rate=0.5, window=CountWindow(10))"),
+        ("CircuitBreaker(3, 30)", "CircuitBreaker(3, 30, success_threshold=2)"),
+        ("RateLimiter(5, burst=10)", "RateLimiter(5, burst=11)"),
+        ("RateLimiter(5, per=2)", "RateLimiter(5, per=3)"),
+        ("Bulkhead(3)", "Bulkhead(4)"),
+        ("Bulkhead(3, max_queue=2)", "Bulkhead(3, max_queue=3)"),
+        ("Cache(60, stale_if_error=600)", "Cache(60, stale_if_error=6000)"),
+    ],
+)
+def test_a_change_of_one_parameter_fails_some_test(before: str, after: str) -> None:
+    text = written(before)
+    assert failing(text, before) == []
+    assert failing(text, after)
+
+
 @settings(max_examples=40)
 @given(stacks(jitter=True))
 def test_the_tests_of_any_stack_hold_on_it(text: str) -> None:
@@ -148,7 +181,7 @@ def test_the_tests_of_any_stack_hold_on_it(text: str) -> None:
 
 def test_few_tests_show_everything() -> None:
     found = explore(Retry(4) >> Retry(3) >> Timeout(5), limit=100_000)
-    shown = telling_paths(found)
+    shown = telling_paths([found])
     assert len(shown) < 30 < 8_000 < len(found)
     assert {path.ended for path in shown} == {path.ended for path in found.paths}
     assert max(path.calls["operation"] for path in shown) == 12
@@ -179,8 +212,8 @@ def test_an_error_that_cannot_be_made_from_a_message_is_left_out() -> None:
 def test_the_file_reads_well() -> None:
     text = written("Retry(2, Fixed(0.1), on=(Busy, ConnectionError))")
     assert 'def test_operation_raises_connection_error_then_operation_answers():\n    """operation (attempt 1) ' in text
-    assert "from theirs import stack\n" in text
-    assert 'OUTCOMES = ("ok", ConnectionError, TimeoutError, "hang")' in text
+    assert "from theirs import Busy, stack\n" in text
+    assert 'OUTCOMES = ("ok", ConnectionError, TimeoutError, OSError, TransientError, ValueError, Busy, "hang")' in text
     assert "import pytest" not in text
     assert "pytest.approx(" in written("Retry(4, Exponential(0.1, multiplier=1.7))")
     assert all(len(line) < 130 for line in text.split("\n"))

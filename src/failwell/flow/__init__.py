@@ -4,6 +4,7 @@ from failwell.flow.explore import Diverged, Exploration, explore, follow
 from failwell.flow.graph import Edge, Graph, Node
 from failwell.flow.path import Answer, Choice, Path
 from failwell.flow.report import Report
+from failwell.flow.states import transitions
 from failwell.flow.trace import Recorded, match, timed
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "follow",
     "match",
     "timed",
+    "transitions",
 ]

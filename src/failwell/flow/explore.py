@@ -919,8 +919,8 @@ def _on_loop(search: _Search, run: Callable[[], Any]) -> tuple[Any, BaseExceptio
             raise _goes_on()
     except Deadlock:
         return None, _NeverEnds()
-    except SystemExit as error:  # a task passes it on to its loop
-        return None, error
+    except SystemExit as ended:  # a task passes it on to its loop
+        return None, ended
     finally:
         search.finished()
         moment = loop.clock.now

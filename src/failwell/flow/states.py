@@ -31,7 +31,7 @@ from failwell.virtual import VirtualLoop, outside_running_loop, patched, resolut
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
 
-__all__ = ["StateMachine", "keeps_state", "state_machine", "states"]
+__all__ = ["StateMachine", "keeps_state", "state_machine", "states", "transitions"]
 
 
 class StateMachine(Graph):
@@ -51,6 +51,33 @@ def states(exploration: Exploration) -> tuple[Graph, ...]:
     """
     named = zip(exploration.layers, labels(exploration.layers), strict=True)
     return tuple(state_machine(layer, label) for layer, label in named if keeps_state(layer))
+
+
+def transitions(policy: Any, layer: str, *, limit: int = 2_000) -> list[str]:
+    """The state machine of one layer in words, such as ``"closed -> 5 failures, CircuitOpened -> open"``.
+
+    Args:
+        policy: What `explore` takes.
+        layer: The layer's label, e.g. ``"CircuitBreaker"``.
+        limit: How many states at most, see `state_machine`.
+
+    Raises:
+        LookupError: If there is no such layer.
+        TooManyStates: If there are more states than ``limit``.
+    """
+    from failwell.flow.explore import explore
+
+    found = explore(policy, outcomes=("ok",)).layers
+    known = dict(zip(labels(found), found, strict=True))
+    if layer not in known:
+        raise LookupError(f"there is no layer {layer!r}; there are {', '.join(known) or 'none'}")
+    machine = state_machine(known[layer], layer, limit=limit)
+    told: list[str] = []
+    for edge in machine.edges:
+        how = ", ".join(filter(None, (edge.label, edge.detail)))
+        ends = machine.nodes[edge.source].title, how, machine.nodes[edge.target].title
+        told.append(" -> ".join(filter(None, ends)))
+    return told
 
 
 def keeps_state(layer: Pattern) -> bool:

@@ -7,19 +7,21 @@ import itertools
 import keyword
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from failwell import errors
-from failwell.flow.story import told
-from failwell.policy import Pattern, matching
+from failwell.errors import TooManyStates
+from failwell.flow.states import keeps_state, transitions
+from failwell.flow.story import Step, told
+from failwell.policy import Pattern, labels, matching
 
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
     from failwell.flow.path import Choice, Path
 
-__all__ = ["Subject", "kinds_of_failure", "telling_paths", "test_file"]
+__all__ = ["Subject", "failures_to_try", "kinds_of_failure", "telling_paths", "test_file"]
 
 
 class Subject(NamedTuple):
@@ -43,13 +45,14 @@ class Subject(NamedTuple):
 _CANDIDATES: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OSError, ValueError, RuntimeError)
 
 
-def kinds_of_failure(layers: Iterable[Pattern]) -> tuple[type[Exception], ...]:
+def kinds_of_failure(layers: Iterable[Pattern], *, bare: bool = False) -> tuple[type[Exception], ...]:
     """An exception type for each way in which the layers tell failures apart.
 
     Two types are of one kind if every ``on=`` among the layers handles both or neither.
 
     Args:
         layers: The layers of a policy.
+        bare: Whether types count that want other arguments than a message; the explorer raises them without any.
     """
     filters: list[Any] = []
     types: list[type[Exception]] = [*_CANDIDATES]
@@ -65,7 +68,9 @@ def kinds_of_failure(layers: Iterable[Pattern]) -> tuple[type[Exception], ...]:
         try:
             error = one("failed")
         except Exception:  # it wants other arguments than a message
-            continue
+            if not bare:
+                continue
+            error = one.__new__(one)
         found.setdefault(tuple(_handles(on, error) for on in filters), one)
     return tuple(found.values())
 
@@ -77,68 +82,140 @@ def _handles(on: Any, error: Exception) -> bool:
         return False
 
 
-def telling_paths(exploration: Exploration) -> list[Path]:
-    """Few paths that show everything: each is the shortest that does something which none before it does.
+_ORDINARY: tuple[type[Exception], ...] = (
+    ConnectionError,
+    TimeoutError,
+    OSError,
+    errors.TransientError,
+    ValueError,
+)
 
-    Something is a step after another step, an attempt or wait of another number, or an end.
+
+def failures_to_try(layers: Iterable[Pattern]) -> tuple[type[Exception], ...]:
+    """Exception types that show which errors the layers handle: some ordinary ones, and each that they name.
 
     Args:
-        exploration: What was explored.
+        layers: The layers of a policy.
     """
+    named: list[Any] = []
+    for layer in layers:
+        for name, on in layer.describe().items():
+            if (name == "on" or name.endswith("_on")) and (isinstance(on, (type, tuple, list))):
+                named += [on] if isinstance(on, type) else on
+    found = [one for one in named if isinstance(one, type) and issubclass(one, Exception) and one is not Exception]
+    return tuple(dict.fromkeys([*_ORDINARY, *filter(_can_be_made, found)]))
+
+
+def _can_be_made(error: type[Exception]) -> bool:
+    try:
+        error("failed")
+    except Exception:  # it wants other arguments than a message
+        return False
+    return True
+
+
+def telling_paths(explorations: Sequence[Exploration]) -> list[Path]:
+    """Few paths that show everything: each is the shortest that does something which none before it does.
+
+    Something is a step after another step, an attempt or wait of another number, an end, or what follows an error
+    of a certain type. The path that takes longest and the one with most calls are among them.
+
+    Args:
+        explorations: The same policy, explored with failures of one type each.
+    """
+    paths = [path for exploration in explorations for path in exploration.paths]
+    failures = {choice.option for path in paths for choice in path.choices if choice.kind == "operation"}
     shown: list[tuple[int, int, set[Any]]] = []
     numbers: dict[Any, int] = {}  # few different things happen on many paths
-    for place, (path, story) in enumerate(zip(exploration.paths, told(exploration.paths), strict=True)):
-        uncounted = [step._replace(counter=("", ""), events=()) for step in story]
+    for place, (path, story) in enumerate(zip(paths, told(paths), strict=True)):
+        plain = [_whatever_failed(step, failures) for step in story]
         things = {
-            *itertools.pairwise(uncounted),
-            *((step.layer, step.title, step.counter) for step in story),
-            path.ended,
+            *itertools.pairwise(plain),
+            *((step.layer, step.title, step.counter) for step in story if step.kind != "end"),
+            *((story[n].title, story[n + 1].via, plain[n + 1].title) for n in range(len(story) - 1)),
+            path.degraded,
         }
         shown.append((len(path.trace), place, {numbers.setdefault(thing, len(numbers)) for thing in things}))
+    first = explorations[0].paths
+    extremes = [
+        max((path for path in first if path.ends), key=lambda path: path.elapsed, default=first[0]),
+        max(first, key=lambda path: sum(path.calls.values())),
+    ]
+    chosen = {place for place, path in enumerate(first) if any(path is one for one in extremes)}
     seen: set[Any] = set()
-    chosen: list[int] = []
     for _, place, things in sorted(shown, key=lambda one: one[:2]):
         if not things <= seen:
             seen |= things
-            chosen.append(place)
-    return [exploration.paths[place] for place in sorted(chosen)]
+            chosen.add(place)
+    return [paths[place] for place in sorted(chosen)]
 
 
-def test_file(exploration: Exploration, subject: Subject, outcomes: Sequence[str | type[Exception]]) -> str:
+def _whatever_failed(step: Step, failures: Collection[str]) -> Step:
+    """A step without its numbers, and without the type of the error that led to it."""
+    via = "fails" if step.via.startswith("raises ") else step.via
+    title = "raise" if step.kind == "end" and step.title.removeprefix("raise ") in failures else step.title
+    return step._replace(via=via, title=title, counter=("", ""), events=())
+
+
+_MOST_STATES = 300
+"""Of a layer whose state machine is tested; a search for more takes too long for a test."""
+
+
+def test_file(explorations: Sequence[Exploration], subject: Subject, outcomes: Sequence[str | type[Exception]]) -> str:
     """The text of a pytest file that holds a policy to what it does now.
 
     Args:
-        exploration: What was explored, with these outcomes.
+        explorations: The same policy, explored with failures of one type each.
         subject: How the file comes by the policy.
-        outcomes: How operations can end.
+        outcomes: How operations can end, all types of failures among them.
     """
     shown = ", ".join(one.__qualname__ if isinstance(one, type) else f'"{one}"' for one in outcomes)
     tests: list[str] = []
     names: dict[str, int] = {}
-    for path in telling_paths(exploration):
+    for path in telling_paths(explorations):
         name = _name(path)
         names[name] = count = names.get(name, 0) + 1
         tests += ["", "", *_test(path, name if count == 1 else f"{name}_{count}", subject)]
+    machines = [line for test in _machines(explorations[0].layers, subject) for line in ("", "", *test)]
     lines = [
         f'"""What {_quoted(subject.expression)} does, path by path.',
         "",
-        *textwrap.wrap(_quoted(exploration.title), 100, break_long_words=False, break_on_hyphens=False),
+        *textwrap.wrap(_quoted(explorations[0].title), 100, break_long_words=False, break_on_hyphens=False),
         "",
-        f"Made by `{subject.command}`; make it again when a change is meant.",
+        f"Made by `{_quoted(subject.command)}`; make it again when a change is meant.",
         "Each test answers what the policy asks and says what must come of it: no function of yours runs, no time",
         "passes. Together the tests show each step that the policy can take, and each number of attempts.",
         '"""',
         "",
-        *_imports(subject, outcomes, any("pytest." in line for line in tests)),
+        *_imports(subject, outcomes, pytest=any("pytest." in line for line in tests), machines=bool(machines)),
         "",
         f"OUTCOMES = ({shown}{',' * (len(outcomes) == 1)})",
         *tests,
+        *machines,
     ]
     return "\n".join([*lines, ""])
 
 
-def _imports(subject: Subject, outcomes: Iterable[Any], pytest: bool) -> Iterable[str]:
-    needed = {"failwell.flow": {"follow"}}
+def _machines(layers: Sequence[Pattern], subject: Subject) -> Iterable[list[str]]:
+    """A test of each state machine that is not too large."""
+    for layer, label in zip(layers, labels(layers), strict=True):
+        if not keeps_state(layer):
+            continue
+        try:
+            found = transitions(layer, labels([layer])[0], limit=_MOST_STATES)
+        except TooManyStates:
+            continue
+        yield [
+            f"def test_states_of_{_identifier(label)}():",
+            f'    """How {_quoted(label)} goes from state to state, found by running it."""',
+            f"    assert transitions({subject.expression}, {_text(label)}) == [",
+            *(f"        {_text(one)}," for one in found),
+            "    ]",
+        ]
+
+
+def _imports(subject: Subject, outcomes: Iterable[Any], *, pytest: bool, machines: bool) -> Iterable[str]:
+    needed = {"failwell.flow": {"follow", "transitions"} if machines else {"follow"}}
     needed.setdefault(subject.module, set()).add(subject.name)
     for one in outcomes:
         if isinstance(one, type) and getattr(builtins, one.__name__, None) is not one:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from failwell.cli.options import exploring
 from failwell.cli.refusal import Refused
@@ -30,7 +32,7 @@ def tests_(
     """Write a pytest file that holds TARGET to what it does now: a test for each way through it."""
     from failwell.cli.files import check_writable, write
     from failwell.cli.targets import explored, resolve
-    from failwell.flow.testfile import Subject, kinds_of_failure, test_file
+    from failwell.flow.testfile import Subject, failures_to_try, test_file
     from failwell.policy import Policy
 
     if limit < 1:
@@ -44,11 +46,18 @@ def tests_(
             raise Refused(f"{output} was not made by failwell tests: give another name, or --force to replace it")
     found = resolve(target)
     layers = explored(found, operation=operation, outcomes=("ok",), limit=limit).layers
-    kinds = kinds_of_failure(layers)
-    ways = tuple(part for way in outcomes or ("ok", "fail", "hang") for part in (kinds if way == "fail" else (way,)))
-    exploration = explored(found, operation=operation, outcomes=ways, limit=limit)
+    given = outcomes or ("ok", "fail", "hang")
+    kinds = failures_to_try(layers)
+    explorations = [
+        explored(
+            found, operation=operation, outcomes=tuple(kind if way == "fail" else way for way in given), limit=limit
+        )
+        for kind in (kinds if "fail" in given else kinds[:1])
+    ]
+    exploration = explorations[0]
+    ways = tuple(part for way in given for part in (kinds if way == "fail" else (way,)))
     module, _, attribute = target.partition(":")
-    command = f"failwell tests {target}{f' -o {Path(output).name}' if output else ''}"
+    command = _command(target, output, operation, outcomes, limit)
     # What is decorated brings its own name, and "operation" is what everything else is called.
     name = exploration.name if isinstance(found.policy, Policy) and exploration.name != "operation" else ""
     if attribute:
@@ -56,9 +65,26 @@ def tests_(
     else:
         example = f'CARDS["{target}"].example'
         subject = Subject("failwell.catalog", "CARDS", example, name, command)
-    text = test_file(exploration, subject, ways)
+    text = test_file(explorations, subject, ways)
     if output is None:
         click.echo(text, nl=False)
         return
     write(Path(output), text.encode())
-    click.echo(f"{output}: {text.count(f'{chr(10)}def test_')} tests for {len(exploration):,} paths", err=True)
+    click.echo(
+        f"{output}: {text.count(f'{chr(10)}def test_')} tests for {sum(map(len, explorations)):,} paths", err=True
+    )
+
+
+def _command(
+    target: str, output: str | None, operation: str | None, outcomes: tuple[str, ...] | None, limit: int
+) -> str:
+    """The command that makes the same file again, as a shell takes it."""
+    given = click.get_current_context().get_parameter_source("limit")
+    options = {
+        "--operation": operation,
+        "--outcomes": ",".join(outcomes) if outcomes else None,
+        "--limit": None if given is ParameterSource.DEFAULT else str(limit),
+        "-o": output,
+    }
+    words = [word for name, value in options.items() if value is not None for word in (name, value)]
+    return shlex.join(["failwell", "tests", target, *words])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from failwell.catalog import card
 from failwell.flow import explore
-from failwell.flow.testfile import Subject, kinds_of_failure
+from failwell.flow.testfile import Subject, failures_to_try
 from failwell.flow.testfile import test_file as written
 from failwell.site.fragments import fragment
 
@@ -20,8 +20,9 @@ def test_file(slug: str) -> str:
     """
     shown = card(slug)
     layers = explore(shown.example, shown.operation, outcomes=("ok",)).layers
-    outcomes: tuple[str | type[Exception], ...] = ("ok", *kinds_of_failure(layers), "hang")
+    kinds = failures_to_try(layers)
+    explorations = [explore(shown.example, shown.operation, outcomes=("ok", kind, "hang")) for kind in kinds]
     name = f'CARDS["{slug}"].example'
     subject = Subject("failwell.catalog", "CARDS", name, shown.operation, f"failwell tests {slug} -o test_{slug}.py")
-    text = written(explore(shown.example, shown.operation, outcomes=outcomes), subject, outcomes)
+    text = written(explorations, subject, ("ok", *kinds, "hang"))
     return f'```python title="test_{slug}.py"\n{text}```'
