@@ -30,7 +30,7 @@ from failwell import (
 )
 from failwell.backoff import Exponential, Fixed, Linear
 from failwell.catalog import CARDS
-from failwell.errors import RateLimitedError, TimeoutExceeded, TooManyPaths, UnavailableError
+from failwell.errors import CircuitOpenError, RateLimitedError, TimeoutExceeded, TooManyPaths, UnavailableError
 from failwell.events import (
     Attempt,
     CacheMiss,
@@ -333,6 +333,29 @@ def test_how_many_calls_are_too_many_can_be_said() -> None:
     exploration = explore(Timeout(60) >> Retry(3, Fixed(1)) >> Retry(2, Fixed(1)))
     assert [finding.rule for finding in lint(exploration, most_calls=5)] == ["retry-amplification"]
     assert lint(exploration, most_calls=6) == []
+
+
+def test_a_retry_in_an_alternative_that_calls_the_same_operation_multiplies_it_as_well() -> None:
+    def target(attempts: int) -> Any:
+        return (Retry(4, Fixed(1)) >> Fallback(Retry(attempts, Fixed(1))(load)))(load)
+
+    finding = one("retry-amplification", target(3))
+    assert finding.message == (
+        "One call can become 16 calls of load, just when it is in trouble: 4 of Retry x 3 of Retry inside of Fallback."
+    )
+    assert finding.advice.startswith(
+        "Try again in one place: keep Retry inside of Fallback, `Retry(3, backoff=Fixed(1))`, and leave out Retry: "
+    )
+    assert found("retry-amplification", stacked(finding.remedy)) == []
+    assert found("retry-amplification", (Retry(12, Fixed(0)) >> Fallback(Retry(1)(load)))(load)) == []
+
+
+def test_of_two_retries_the_advice_names_each_as_the_drawings_do_and_shows_what_is_left() -> None:
+    finding = one("retry-amplification", Timeout(60) >> Retry(4, Fixed(1)) >> Retry(3, Fixed(1)))
+    assert finding.advice == (
+        "Try again in one place: keep Retry 2, `Retry(3, backoff=Fixed(1))`, and leave out Retry: "
+        "`Timeout(60) >> Retry(3, backoff=Fixed(1))`."
+    )
 
 
 def test_a_retry_around_a_saga_with_retries_is_amplification() -> None:
@@ -657,6 +680,12 @@ class TestStaleNeverServed:
     def test_is_quiet_about_a_filter_for_what_an_operation_may_raise(self, kind: Any) -> None:
         assert found(self.rule, Cache(60, stale_if_error=60, stale_on=kind) >> Timeout(5)) == []
 
+    def test_finds_a_cache_in_which_nothing_is_ever_past_its_time(self) -> None:
+        finding = one(self.rule, Cache(float("inf"), stale_if_error=5) >> Timeout(1))
+        assert "with ttl=inf nothing in store is ever past its time" in finding.message
+        assert found(self.rule, stacked(finding.remedy)) == []
+        assert found(self.rule, Cache(float("inf")) >> Timeout(1)) == []
+
     def test_is_quiet_about_a_cache_that_keeps_nothing_for_later(self) -> None:
         assert found(self.rule, Cache(60) >> Fallback(Fallback.value(0))) == []
 
@@ -675,6 +704,9 @@ class TestStaleNeverServed:
 
 class TestFallbackNeverReached:
     rule = "fallback-never-reached"
+
+    def test_is_quiet_about_an_error_that_a_function_raises_which_is_protected_elsewhere(self) -> None:
+        assert rules((Fallback(mirror, on=CircuitOpenError) >> Timeout(3))(load)) == ["hang-never-ended"]
 
     def test_names_each_alternative_behind_one_that_always_answers(self) -> None:
         finding = one(self.rule, Fallback(mirror, Fallback.value(0), archive, load))

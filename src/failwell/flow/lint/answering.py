@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
@@ -57,6 +58,8 @@ def stale_never_served(evidence: Evidence) -> Iterator[Found]:
     for layer, placed in evidence.layers.items():
         alone = evidence.alone(layer)
         can = alone is not None and any(fact.event is StaleServed for fact, _ in alone.all(Happened))
+        if alone is not None and placed.place is not None and not can and _keeps_for_ever(evidence, layer):
+            yield _never_past_its_time(evidence, layer)
         if not can or placed.place is None or StaleServed in evidence.facts.events(layer):
             continue
         cut = _cut_from_outside(evidence, layer)
@@ -74,6 +77,24 @@ def stale_never_served(evidence: Evidence) -> Iterator[Found]:
             (layer[0], *((cut[0],) if cut is not None else ())),
             remedy,
         )
+
+
+def _keeps_for_ever(evidence: Evidence, layer: Key) -> bool:
+    """Whether a layer is to serve what is past its time, though nothing that it stores ever is."""
+    keeps, wanted = evidence.amount(layer, "ttl"), evidence.amount(layer, "stale_if_error")
+    never_past = keeps is not None and math.isinf(keeps[1]) and wanted is not None and wanted[1] > 0
+    return never_past and "stale" not in evidence.layers[layer].pattern.situations()
+
+
+def _never_past_its_time(evidence: Evidence, layer: Key) -> Found:
+    ttl = evidence.told_value(layer, "ttl")
+    return Found(
+        evidence.shortest_path(_is_troubled),
+        f"{evidence.name(layer)} never serves a stale answer: with {ttl} nothing in store is ever past its time.",
+        f"Give it a time to live that ends, or leave stale_if_error= out: {evidence.told(layer, stale_if_error=0)}.",
+        (layer[0],),
+        evidence.with_changed((layer, {"stale_if_error": 0})),
+    )
 
 
 def _is_stale(layer: Key) -> Any:
@@ -245,7 +266,7 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> _Reason | 
 def _is_handled(evidence: Evidence, layer: Key, parameter: str, error: Exception) -> bool:
     """Whether a layer would do something about an error."""
     try:
-        return matching(parameter, evidence.parameter(layer, parameter))(error)
+        return bool(matching(parameter, evidence.parameter(layer, parameter))(error))
     except Exception:  # it means something else, or it looks for what the error does not have
         return False
 

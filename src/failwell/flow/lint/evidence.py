@@ -55,6 +55,7 @@ class Evidence:
         self.facts = Facts(exploration.paths, exploration.not_idempotent)
         self.layers: dict[Key, Placed] = {}
         self._known: dict[tuple[tuple[int, ...], tuple[type[Exception], ...]], Exploration | None] = {}
+        self.twins: dict[Key, list[Placed]] = {}  # layers that stand elsewhere with the same label and operation
         self._kept: list[Sequence[Pattern]] = []
         self._place(exploration.layers, exploration.name, (), top=True)
 
@@ -62,6 +63,7 @@ class Evidence:
         for place, (pattern, label) in enumerate(zip(chain, labels(chain), strict=True)):
             key = label, operation if top or not isinstance(pattern, Operation) else pattern.__name__
             if key in self.layers:
+                self.twins.setdefault(key, []).append(Placed(key, pattern, outer, None))
                 continue
             self.layers[key] = Placed(key, pattern, outer, place if top else None)
             outer = (*outer, key)
@@ -277,9 +279,15 @@ class Evidence:
             layer: Which layer.
         """
         placed = self.layers.get(layer)
-        if placed is None:
-            return None
-        found = self._explored((placed.pattern,), self._suiting(layer, ("on", "stale_on")) or ())
+        return self.alone_with(placed.pattern) if placed is not None else None
+
+    def alone_with(self, pattern: Pattern) -> Facts | None:
+        """What a layer does that is not necessarily known by a name; None where that cannot be known.
+
+        Args:
+            pattern: The layer itself.
+        """
+        found = self._explored((pattern,), _suiting(_parameters(pattern), ("on", "stale_on")) or ())
         return Facts(found.paths) if found is not None else None
 
     def calm(self, layer: Key) -> set[type[Event]]:
@@ -301,22 +309,9 @@ class Evidence:
             layer: Which layer.
             names: The parameters that say which errors it handles.
         """
-        kinds = self._suiting(layer, names)
+        kinds = _suiting(self.parameters(layer), names)
         found = self._explored(self.exploration.layers, kinds) if kinds is not None else None
         return Facts(found.paths) if found is not None else None
-
-    def _suiting(self, layer: Key, names: tuple[str, ...]) -> tuple[type[Exception], ...] | None:
-        """Failures that a layer handles; None if none is known."""
-        kinds: list[type[Exception]] = [ConnectionError]
-        for name in names:
-            value = self.parameter(layer, name)
-            if value is None:
-                continue
-            handled = _handled(name, value)
-            if handled is None:
-                return None
-            kinds.append(handled)
-        return tuple(dict.fromkeys(kinds))
 
     def raised_inside(self, place: int) -> list[Exception]:
         """The errors that come out of what is inside of a layer, as far as that can be known; one of each type.
@@ -420,6 +415,20 @@ def _items(value: Any) -> Iterator[Any]:
         yield from cast("Sequence[Any]", value)
     else:
         yield value
+
+
+def _suiting(parameters: Mapping[str, Any], names: tuple[str, ...]) -> tuple[type[Exception], ...] | None:
+    """Failures that a layer with these parameters handles; None if none is known."""
+    kinds: list[type[Exception]] = [ConnectionError]
+    for name in names:
+        value = parameters.get(name)
+        if value is None:
+            continue
+        handled = _handled(name, value)
+        if handled is None:
+            return None
+        kinds.append(handled)
+    return tuple(dict.fromkeys(kinds))
 
 
 _KINDS: tuple[type[Exception], ...] = (

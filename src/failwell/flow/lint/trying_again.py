@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from failwell.events import Attempt, FellBack, GaveUp, Rejected, TimedOut
-from failwell.flow.lint.evidence import Evidence, roomy, span, with_attribute
+from failwell.flow.lint.evidence import Evidence, Placed, order, roomy, span, with_attribute
 from failwell.flow.lint.facts import Attempted, CutWait, Happened, Key, Made, OutOfTime, Repeated, Seen
 from failwell.flow.lint.finding import Found
+from failwell.policy import Pattern
 
 __all__ = ["backoff_cap_never_reached", "retry_amplification", "retry_cannot_finish", "retry_not_idempotent"]
 
@@ -134,21 +135,56 @@ def retry_amplification(evidence: Evidence) -> Iterator[Found]:
             if isinstance(event, Attempt):
                 key = event.layer, event.operation
                 attempts[key] = max(attempts.get(key, 0), event.number)
-        several = [key for key, number in attempts.items() if number > 1 and _takes_part(evidence, key, operation)]
+        several = [
+            one
+            for key, number in attempts.items()
+            if number > 1 and _takes_part(evidence, key, operation)
+            for one in _multiplying(evidence, key, number)
+        ]
         if len(several) < 2:
             continue
         *others, kept = several
-        product = " x ".join(f"{attempts[key]} of {evidence.name(key)}" for key in several)
-        inner = evidence.layers.get(kept)
-        keep = f"`{inner.pattern!r}`" if inner is not None else evidence.name(kept)
-        left_out = ", ".join(evidence.name(key) for key in others)
+        product = " x ".join(f"{one.attempts} of {one.name}" for one in several)
+        keep = kept.name if kept.pattern is None else f"{kept.name}, `{kept.pattern!r}`,"
+        remedy = evidence.without(*(one.key for one in others))
+        then = f": {order(remedy)}" if remedy else ""
         yield Found(
             seen.path,
             f"One call can become {calls} calls of {operation}, just when it is in trouble: {product}.",
-            f"Try again in one place: keep {keep} and leave out {left_out}.",
-            tuple(key[0] for key in several),
-            evidence.without(*others),
+            f"Try again in one place: keep {keep} and leave out {' and '.join(one.name for one in others)}{then}.",
+            tuple(dict.fromkeys(one.key[0] for one in several)),
+            remedy,
         )
+
+
+class _Multiplying(NamedTuple):
+    """One of several layers that try again."""
+
+    key: Key
+    name: str
+    attempts: int
+    pattern: Pattern | None
+
+
+def _multiplying(evidence: Evidence, key: Key, attempts: int) -> Iterator[_Multiplying]:
+    """The layers that go by one label and one operation: one, or another one in an alternative as well."""
+    placed = evidence.layers.get(key)
+    twins = [(twin, tried) for twin in evidence.twins.get(key, []) if (tried := _attempts_of(evidence, twin)) > 1]
+    if placed is None or not twins:
+        yield _Multiplying(key, evidence.name(key), attempts, placed.pattern if placed is not None else None)
+        return
+    first = _attempts_of(evidence, placed)
+    if first > 1:
+        yield _Multiplying(key, evidence.name(key), first, placed.pattern)
+    for twin, tried in twins:
+        where = f"{evidence.name(key)} inside of {evidence.name(twin.outer[-1])}"
+        yield _Multiplying(key, where, tried, twin.pattern)
+
+
+def _attempts_of(evidence: Evidence, placed: Placed) -> int:
+    """The most attempts that a layer makes by itself."""
+    alone = evidence.alone_with(placed.pattern)
+    return max((fact.number for fact, _ in alone.all(Attempted)), default=0) if alone is not None else 0
 
 
 def _takes_part(evidence: Evidence, layer: Key, operation: str) -> bool:
