@@ -32,6 +32,18 @@ before = Timeout(30) >> Retry(3, Fixed(1)) >> Fallback(backup)
 after = Timeout(30) >> Fallback(backup) >> Retry(3, Fixed(1)) >> Timeout(5)
 inverted = Timeout(5) >> Retry(3, Fixed(1)) >> Timeout(30)
 racing = Timeout(3) >> Retry(3, Exponential(2, jitter="full"))
+picky = Retry(2, Fixed(1), on=ConnectionError)
+broad = Retry(2, Fixed(1), on=(ConnectionError, TimeoutError))
+
+
+class StatusError(Exception):
+    def __init__(self, message, *, response):
+        super().__init__(message)
+
+
+statuses = Retry(2, Fixed(1), on=(ConnectionError, StatusError))
+spare_picky = Fallback(picky(backup), on=Exception)
+spare_broad = Fallback(broad(backup), on=Exception)
 barred = Odd("a | b ` c")
 
 
@@ -104,9 +116,55 @@ def test_two_targets_are_compared_as_markdown(capsys: pytest.CaptureFixture[str]
 
 def test_what_behaves_the_same_is_said_to(capsys: pytest.CaptureFixture[str]) -> None:
     told = said(capsys, "own:after", "own:fetch", "--check")
-    assert "They behave the same: 31 paths, told and timed in the same way.\n" in told
+    assert "They behave the same: 31 paths, told and timed in the same way.\nSo they do when operations raise " in told
     assert rows(told)["calls of operation / fetch"] == ["1.11", "1.11"]
     assert "###" not in told
+
+
+def test_what_differs_by_the_type_of_an_error_only_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:picky", "own:broad", "--check", status=1)
+    assert "They behave differently when operations raise one of ConnectionError, TimeoutError, OSError: see " in told
+    table = rows(told)
+    assert table["paths"] == ["5", "5"]
+    assert table["success"] == ["99 %", "99 %"]  # the figures are of failures of one kind
+    alone = "operation (attempt 1) raises TimeoutError -> raise TimeoutError after 0 s"
+    assert f"### 2 paths only in `own:picky`\n\n- {alone}\n" in told
+    assert (
+        "### 6 paths only in `own:broad`, the shortest\n\n- operation (attempt 1) raises TimeoutError -> wait" in told
+    )
+    data = json.loads(said(capsys, "own:picky", "own:broad", "--json"))
+    assert data["same"] is False
+    assert data["errors"]["types"] == ["ConnectionError", "TimeoutError", "OSError"]
+    assert data["errors"]["a"]["paths_only_here"][0] == alone
+    assert data["errors"]["b"]["number_of_paths_only_here"] == 6
+
+
+def test_errors_that_want_more_than_a_message_are_told_apart_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "raises StatusError -> wait 1 s" in said(capsys, "own:picky", "own:statuses", "--check", status=1)
+
+
+def test_errors_are_told_apart_inside_of_alternatives_too(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:spare_picky", "own:spare_broad", "--check", status=1)
+    assert "### " in told
+
+
+def test_where_errors_are_not_told_apart_nothing_is_said_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "So they do" not in said(capsys, "own:barred", "own:barred", "--check")
+    assert json.loads(said(capsys, "own:barred", "own:barred", "--json"))["errors"] is None
+
+
+def test_who_chooses_the_outcomes_compares_by_them_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:picky", "own:broad", "--check", "--outcomes", "ok,fail")
+    assert "They behave the same: 3 paths, told and timed in the same way.\n\n" in told
+
+
+def test_too_many_paths_to_tell_errors_apart_are_no_equality(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "own:picky", "own:broad", "--check", "--limit", "8", status=1)
+    assert "They behave the same where operations answer, fail or hang: 5 paths, told and timed" in told
+    assert "Whether they tell errors apart in the same way is not known: own:picky has more than 8 paths, m" in told
+    data = json.loads(said(capsys, "own:picky", "own:broad", "--limit", "8", "--json"))
+    assert (data["same"], data["errors"]) == (False, None)
+    assert data["not_compared"].startswith("own:picky has more than 8 paths")
 
 
 def test_check_fails_if_they_differ(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +209,7 @@ def test_code_without_layers_can_be_compared(capsys: pytest.CaptureFixture[str])
 
 def test_tools_get_data(capsys: pytest.CaptureFixture[str]) -> None:
     data = json.loads(said(capsys, "own:before", "own:after", "--hang", "backup=0.5", "--json"))
-    assert list(data) == ["targets", "odds", "same", "figures", "a", "b"]
+    assert list(data) == ["targets", "odds", "same", "figures", "a", "b", "errors", "not_compared"]
     assert data["targets"] == ["own:before", "own:after"]
     assert data["odds"] == {"fail": 0.1, "hang": {"operation": 0.0, "backup": 0.5}}
     assert list(data["figures"]["success"]) == ["unit", "a", "b", "differs"]

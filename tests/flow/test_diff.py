@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from failwell import Cache, Fallback, Retry, Timeout, explore
+from failwell import Cache, Fallback, Retry, Router, Saga, Step, Timeout, explore
 from failwell.backoff import Exponential, Fixed
-from failwell.flow.diff import Diff, Figure, diff
+from failwell.flow.diff import Diff, Figure, by_error, diff, told_apart
 from tests.flow.stacks import stacks
 from tests.flow.test_report import few_paths
 
@@ -143,3 +143,39 @@ def test_rounding_is_no_difference() -> None:
     assert Figure("worst", "seconds", never, (5, 5)).differs
     assert Figure("calls", "count", None, (0, 0)).differs
     assert not Figure("calls", "count", None, None).differs
+
+
+def test_errors_that_either_side_tells_apart_are_told_apart() -> None:
+    plain, picky = explore(Timeout(5)), explore(Retry(2, Fixed(1), on=ValueError))
+    assert told_apart(plain, plain) == ()
+    assert told_apart(plain, picky) == told_apart(picky, plain) == (ConnectionError, ValueError)
+
+
+def test_so_are_errors_that_layers_further_inside_tell_apart() -> None:
+    retry = Retry(2, Fixed(1), on=ValueError)
+    kinds = (ConnectionError, ValueError)
+    for inside in (
+        Fallback(retry(backup), on=Exception),
+        Router({"one": retry(backup), "other": backup}, select=len),
+        Saga([Step(backup, None), Step(backup, backup, retry=retry, name="again")]),
+        Saga([Step(retry(backup))]),
+    ):
+        assert told_apart(explore(inside), explore(Timeout(5))) == kinds, inside
+
+
+@pytest.mark.parametrize("on", [ValueError, OSError, (ConnectionError, TimeoutError), Exception])
+def test_a_policy_does_nothing_else_with_any_error_than_itself(on: Any) -> None:
+    def stack(on: Any) -> Any:
+        return Fallback(backup, on=OSError) >> Retry(2, Fixed(1), on=on)
+
+    usual, other = explore(stack(ConnectionError)), explore(stack(on))
+    errors = told_apart(usual, other)
+    a, b = (explore(stack(one), outcomes=("ok", *errors)) for one in (ConnectionError, on))
+    assert by_error(a, a, errors) == (errors, (), ())
+    found, back = by_error(a, b, errors), by_error(b, a, errors)
+    assert (found.a, found.b) == (back.b, back.a)
+    assert found.a
+    assert found.b
+    lengths = [len(path.trace) for path in found.a]
+    assert lengths == sorted(lengths)
+    assert not {str(path) for path in found.a} & {str(path) for path in b.paths}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from failwell.flow.fold import operations
 from failwell.flow.story import Step, told
+from failwell.flow.testfile import kinds_of_failure
+from failwell.policy import Pattern, Policy, protected
 
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from failwell.flow.path import Odds, Path
     from failwell.flow.report import Report
 
-__all__ = ["Diff", "Figure", "Side", "diff"]
+__all__ = ["Apart", "Diff", "Figure", "Side", "by_error", "diff", "told_apart"]
 
 Bounds = tuple[float, float]
 
@@ -58,6 +60,20 @@ class Side(NamedTuple):
     paths: tuple[tuple[float, Path], ...]
 
 
+class Apart(NamedTuple):
+    """What two policies do differently when operations raise errors that their layers tell apart.
+
+    Attributes:
+        errors: The types of these errors, one of each kind.
+        a: The paths that only the first has, the shortest first.
+        b: The paths that only the second has.
+    """
+
+    errors: tuple[type[Exception], ...]
+    a: tuple[Path, ...]
+    b: tuple[Path, ...]
+
+
 class Diff(NamedTuple):
     """What two policies do differently.
 
@@ -65,16 +81,25 @@ class Diff(NamedTuple):
         a: The first.
         b: The second.
         figures: Their figures, side by side.
+        apart: What they do with errors that their layers tell apart, see `by_error`; None if there was no need to look.
+        not_compared: Why nobody could look, in words; empty if nothing was in the way.
     """
 
     a: Side
     b: Side
     figures: tuple[Figure, ...]
+    apart: Apart | None = None
+    not_compared: str = ""
 
     @property
     def same(self) -> bool:
-        """Whether they behave the same: each path of one is a path of the other, told and timed in the same way."""
-        return not (self.a.paths or self.b.paths)
+        """Whether they behave the same: each path of one is a path of the other, told and timed in the same way.
+
+        That is said of the outcomes that were explored. One kind of failure does not show what a layer does with
+        another: `told_apart` and `by_error` look at that.
+        """
+        apart = self.apart is not None and (self.apart.a or self.apart.b)
+        return not (self.a.paths or self.b.paths or apart or self.not_compared)
 
     def as_dict(self, most: int | None = None) -> dict[str, Any]:
         """The difference as plain data.
@@ -95,7 +120,17 @@ class Diff(NamedTuple):
             },
             "a": _side_as_dict(self.a, most),
             "b": _side_as_dict(self.b, most),
+            "errors": None if self.apart is None else _apart_as_dict(self.apart, most),
+            "not_compared": self.not_compared or None,
         }
+
+
+def _apart_as_dict(apart: Apart, most: int | None) -> dict[str, Any]:
+    return {
+        "types": [one.__name__ for one in apart.errors],
+        "a": {"number_of_paths_only_here": len(apart.a), "paths_only_here": [str(path) for path in apart.a[:most]]},
+        "b": {"number_of_paths_only_here": len(apart.b), "paths_only_here": [str(path) for path in apart.b[:most]]},
+    }
 
 
 def _side_as_dict(side: Side, most: int | None) -> dict[str, Any]:
@@ -160,6 +195,81 @@ def diff(a: Exploration, b: Exploration, fail: Odds = 0.1, hang: Odds = 0.0) -> 
     side_a = Side(a, report_a, _without(findings_a, findings_b), _others(a, report_a, numbers, stories_b))
     side_b = Side(b, report_b, _without(findings_b, findings_a), _others(b, report_b, numbers, stories_a))
     return Diff(side_a, side_b, tuple(_figures(side_a, side_b)))
+
+
+def told_apart(a: Exploration, b: Exploration) -> tuple[type[Exception], ...]:
+    """An error of each kind that the layers of two policies tell apart, none if these take all errors alike.
+
+    Args:
+        a: All paths of the first.
+        b: All paths of the second.
+    """
+    kinds = kinds_of_failure(_with_inner((*a.layers, *b.layers)), bare=True)
+    return kinds if len(kinds) > 1 else ()
+
+
+def _with_inner(layers: Iterable[Pattern]) -> Iterator[Pattern]:
+    """These layers, and those around what they call besides: alternatives, routes, steps."""
+    for layer in layers:
+        yield layer
+        yield from _with_inner(_layers_in(layer.describe()))
+
+
+_MAPPING: Any = Mapping
+_SEVERAL: Any = (tuple, list)
+
+
+def _layers_in(value: Any) -> Iterator[Pattern]:
+    known = protected(value)
+    if known is not None:
+        yield from known.layers
+        value = known.fn
+    if isinstance(value, Policy):
+        yield from value.layers
+    elif isinstance(value, Pattern):
+        yield value
+    elif isinstance(value, _MAPPING):
+        yield from _layers_in(tuple(value.values()))
+    elif isinstance(value, _SEVERAL):
+        for one in value:
+            yield from _layers_in(one)
+    else:  # a step, say
+        for one in getattr(value, "__dict__", {}).values():
+            if isinstance(one, Policy) or callable(one):
+                yield from _layers_in(one)
+
+
+def by_error(a: Exploration, b: Exploration, errors: Iterable[type[Exception]]) -> Apart:
+    """What two policies do differently with errors that their layers tell apart.
+
+    ```python
+    from failwell import Retry, backoff, explore
+    from failwell.flow.diff import by_error, diff, told_apart
+
+    before, after = (Retry(2, backoff.Fixed(1), on=on) for on in (ConnectionError, (ConnectionError, TimeoutError)))
+    a, b = explore(before), explore(after)
+    errors = told_apart(a, b)
+    print(diff(a, b).same, [error.__name__ for error in errors])
+    #> True ['ConnectionError', 'TimeoutError', 'OSError']
+    found = by_error(*(explore(one, outcomes=("ok", *errors, "hang")) for one in (before, after)), errors)
+    print(found.a[0])
+    #> operation (attempt 1) raises TimeoutError -> raise TimeoutError after 0 s
+    ```
+
+    Args:
+        a: All paths of the first, with these errors among the outcomes.
+        b: The same of the second.
+        errors: The errors, see `told_apart`.
+    """
+    numbers: dict[tuple[Any, ...], int] = {}
+    told_a, told_b = list(_stories(a, numbers)), list(_stories(b, numbers))
+    return Apart(tuple(errors), _shortest(a, told_a, set(told_b)), _shortest(b, told_b, set(told_a)))
+
+
+def _shortest(exploration: Exploration, own: Iterable[_Story], others: set[_Story]) -> tuple[Path, ...]:
+    """The paths whose story is none of the others, the shortest first."""
+    both = zip(exploration.paths, own, strict=True)
+    return tuple(sorted((path for path, story in both if story not in others), key=lambda path: len(path.trace)))
 
 
 class _Of(Mapping[str, float]):

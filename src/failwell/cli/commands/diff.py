@@ -49,6 +49,8 @@ def diff_(
             found = diff(first, second, fails, hangs)
         except ValueError as error:  # odds of an operation that is not there
             raise Refused(f"{error}: give --fail and --hang for others") from None
+    if found.same and outcomes is None:
+        found = _with_errors(found, a, b, operation, limit)
     if as_json:
         import json
 
@@ -60,6 +62,22 @@ def diff_(
             click.echo(line)
     if check and not found.same:
         click.get_current_context().exit(1)
+
+
+def _with_errors(found: Diff, a: str, b: str, operation: str | None, limit: int) -> Diff:
+    """The same difference, looked at once more with an error of each kind that the layers tell apart."""
+    from failwell.cli.targets import explored, resolve
+    from failwell.flow.diff import by_error, told_apart
+
+    errors = told_apart(found.a.exploration, found.b.exploration)
+    if not errors:
+        return found
+    ways: tuple[str | type[Exception], ...] = ("ok", *errors, "hang")
+    try:
+        first, second = (explored(resolve(one), operation=operation, outcomes=ways, limit=limit) for one in (a, b))
+    except Refused as error:  # too many paths
+        return found._replace(not_compared=str(error))
+    return found._replace(apart=by_error(first, second, errors))
 
 
 def compared(found: Diff, names: Sequence[str], fails: Odds, hangs: Odds) -> Iterator[str]:
@@ -74,9 +92,18 @@ def compared(found: Diff, names: Sequence[str], fails: Odds, hangs: Odds) -> Ite
     sides = (found.a, found.b)
     yield f"## {_code(names[0])} and {_code(names[1])}"
     yield ""
-    if found.same:
-        number = len(found.a.exploration)
-        yield f"They behave the same: {_counted(number, 'path')}, told and timed in the same way."
+    alike = f"{_counted(len(found.a.exploration), 'path')}, told and timed in the same way."
+    errors = "" if found.apart is None else ", ".join(one.__name__ for one in found.apart.errors)
+    if found.not_compared:
+        yield f"They behave the same where operations answer, fail or hang: {alike}"
+        yield f"Whether they tell errors apart in the same way is not known: {found.not_compared}."
+    elif found.same:
+        yield f"They behave the same: {alike}"
+        if errors:
+            yield f"So they do when operations raise one of {errors}."
+    elif found.apart is not None:
+        yield f"They behave differently when operations raise one of {errors}: see the paths below the figures."
+        yield f"In the figures all failures are of one kind, and alike. {given_in_words(fails, hangs)}"
     else:
         yield f"They behave differently. {given_in_words(fails, hangs)}"
     yield ""
@@ -94,7 +121,10 @@ def compared(found: Diff, names: Sequence[str], fails: Odds, hangs: Odds) -> Ite
     for side, name in zip(sides, names, strict=True):
         yield from _findings(side, name)
     for side, name in zip(sides, names, strict=True):
-        yield from _paths(side, name)
+        yield from _paths([f"{share(p)}: {path}" for p, path in side.paths[:_FEW]], len(side.paths), "likeliest", name)
+    if found.apart is not None:
+        for paths, name in zip((found.apart.a, found.apart.b), names, strict=True):
+            yield from _paths([str(path) for path in paths[:_FEW]], len(paths), "shortest", name)
 
 
 _BOUNDS = " The truth is between two figures where two are given: these are bounds, because waits are random."
@@ -143,12 +173,10 @@ def _findings(side: Side, name: str) -> Iterator[str]:
         yield f"- {finding.severity}: {finding.rule}: {finding.message} {finding.advice}"
 
 
-def _paths(side: Side, name: str) -> Iterator[str]:
-    if side.paths:
-        shown = side.paths[:_FEW]
-        which = ", the likeliest" if len(shown) < len(side.paths) else ""
+def _paths(shown: Sequence[str], number: int, first: str, name: str) -> Iterator[str]:
+    if shown:
+        which = f", the {first}" if len(shown) < number else ""
         yield ""
-        yield f"### {_counted(len(side.paths), 'path')} only in {_code(name)}{which}"
+        yield f"### {_counted(number, 'path')} only in {_code(name)}{which}"
         yield ""
-        for p, path in shown:
-            yield f"- {share(p)}: {path}"
+        yield from (f"- {path}" for path in shown)
