@@ -809,6 +809,18 @@ class TestLayerNeverActs:
     def test_is_quiet_where_another_finding_says_why_the_time_is_up_before(self) -> None:
         assert found(self.rule, Timeout(10) >> Retry(2) >> Retry(4, Fixed(5))) == []
 
+    def test_is_moved_inside_alone_only_where_it_handles_what_comes_there(self) -> None:
+        saga = Saga([Step(load, mirror), Step(mirror, archive)])
+        finding = one(self.rule, (Retry(2, Fixed(1)) >> Fallback(Fallback.value(0)))(saga))
+        assert finding.remedy == ()
+        assert finding.advice == (
+            "Put it inside of that, and have it handle what comes there, SagaError; or leave it out."
+        )
+        finding = one(self.rule, (Retry(2, Fixed(1), on=Exception) >> Fallback(Fallback.value(0)))(saga))
+        assert found(self.rule, stacked(finding.remedy)) == []
+        finding = one(self.rule, Retry(2, on=KeyError) >> Fallback(Fallback.value(0)) >> Timeout(1))
+        assert found(self.rule, stacked(finding.remedy)) == []
+
     def test_is_quiet_about_a_policy_that_reports_nothing(self) -> None:
         assert found(self.rule, Silent() >> Fallback(Fallback.value(0))) == []
 

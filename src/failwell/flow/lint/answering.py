@@ -248,6 +248,11 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> _Reason | 
         remedy = evidence.moved(layer, answers)
         if evidence.never_fails(evidence.exploration.layers[place]):  # inside, it would only take the other one's work
             return why, "Leave one of them out.", evidence.without(layer)
+        raised = evidence.raised_inside(answers, layer, parameter)
+        handles = parameter in evidence.parameters(layer)
+        if handles and raised and not any(_is_handled(evidence, layer, parameter, error) for error in raised):
+            told = " and ".join(sorted(type(error).__name__ for error in raised))
+            return why, f"Put it inside of that, and have it handle what comes there, {told}; or leave it out.", ()
         return why, f"Put it inside of that: {order(remedy)}.", remedy
     raised = evidence.raised_inside(place)
     if any(_is_handled(evidence, layer, parameter, error) for error in raised):

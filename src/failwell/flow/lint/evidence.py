@@ -313,14 +313,17 @@ class Evidence:
         found = self._explored(self.exploration.layers, kinds) if kinds is not None else None
         return Facts(found.paths) if found is not None else None
 
-    def raised_inside(self, place: int) -> list[Exception]:
+    def raised_inside(self, place: int, layer: Key | None = None, parameter: str = "on") -> list[Exception]:
         """The errors that come out of what is inside of a layer, as far as that can be known; one of each type.
 
         Args:
             place: The number of the layer.
+            layer: Have operations fail in a way that this one handles, too.
+            parameter: What says which errors it handles.
         """
         inner = self.exploration.layers[place + 1 :]
-        found = self._explored(inner) if inner else None
+        kinds = _suiting(self.parameters(layer), (parameter,)) if layer is not None else None
+        found = self._explored(inner, kinds or ()) if inner else None
         paths = found.paths if found is not None else ()
         return list({type(path.error): path.error for path in paths if isinstance(path.error, Exception)}.values())
 
