@@ -45,6 +45,25 @@ def test_a_page_of_the_navigation_that_is_missing_fails_the_build(page: str, bui
         builder.build(tmp_path)
 
 
+def test_a_page_with_a_diagram_brings_mermaid_from_the_site_itself(tmp_path: Path) -> None:
+    small_site(tmp_path, '# Home\n\n<i title="a&quot;b">one</i>\n\n```mermaid\ngraph LR; a["b & c"] --> b\n```\n')
+    (tmp_path / "docs/plain.md").write_text("# Not mermaid\n", encoding="utf-8")
+    settings = (tmp_path / "mkdocs.yml").read_text(encoding="utf-8")
+    settings = settings.replace("nav: [{Page: index.md}]", "nav: [index.md, plain.md], markdown_extensions: [FENCES]")
+    settings = settings.replace("}]}", "}, {mermaid2: {javascript: assets/vendor/mermaid.js}}]}")
+    fence = "{name: mermaid, class: mermaid, format: !!python/name:mermaid2.fence_mermaid_custom }"
+    settings = settings.replace("FENCES", f"{{pymdownx.superfences: {{custom_fences: [{fence}]}}}}")
+    (tmp_path / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    builder.build(tmp_path)
+    page = (tmp_path / "site/index.html").read_text(encoding="utf-8")
+    assert page.count("mermaid.js") == page.count('<script src="assets/vendor/mermaid.js">') == 1
+    assert page.count("window.mermaidConfig = ") == 1
+    assert page.count('class="mermaid"') == 1
+    assert '<i title="a&quot;b">one</i>' in page  # the rest of the page is as it was
+    assert "aside" not in page
+    assert "mermaid.js" not in (tmp_path / "site/plain/index.html").read_text(encoding="utf-8")
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.md").write_text("# Home\n", encoding="utf-8")

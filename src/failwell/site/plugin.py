@@ -5,23 +5,28 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.plugins import BasePlugin
+from mkdocs.plugins import BasePlugin, event_priority
 from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from failwell.site import assets, llms
-from failwell.site.aside import Aside
+from failwell.site.aside import Aside, show_only
 from failwell.site.fragments import FragmentError, fill, follows_from_source, render
 from failwell.site.kept import Kept
 from failwell.site.packages import FetchError
+
+_DIAGRAM = re.compile(r'<pre\b[^>]*\bclass="[^"]*\bmermaid\b.*?</pre>', re.DOTALL)
 
 
 class FailwellConfig(Config):
@@ -55,6 +60,7 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
         self.kept = Kept(root / self.config.kept)
         self._pages = {}
         self._asides = {}
+        _spare_mermaid2(config)
         return config
 
     def on_page_markdown(self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -73,8 +79,9 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
             return self.kept.get(shlex.join(marker), lambda: render(*marker))
         return render(*marker)
 
+    @event_priority(-100)
     def on_post_page(self, output: str, *, page: Page, config: MkDocsConfig) -> str:
-        """Puts the drawings into the page."""
+        """Puts the drawings into the page, when nothing else is going to read it."""
         del config
         return self._asides[page.file.src_uri].restore(output)
 
@@ -90,3 +97,16 @@ class FailwellPlugin(BasePlugin[FailwellConfig]):
         pages = sorted(self._pages.values(), key=lambda page: order.get(page.uri, len(order)))
         self.kept.save()
         llms.write(pages, Path(config.site_dir), title=config.site_name, summary=config.site_description or "")
+
+
+def _spare_mermaid2(config: MkDocsConfig) -> None:
+    """Shows mermaid2 the diagrams and not their pages: it would parse every tag to find them, and write all anew."""
+    if "mermaid2" not in config.plugins:
+        return
+    see = cast(Any, config.plugins["mermaid2"]).on_post_page
+
+    def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
+        return show_only(_DIAGRAM, output, lambda diagrams: see(diagrams, page=page, config=config))
+
+    handlers = cast("list[Callable[..., str | None]]", config.plugins.events["post_page"])
+    handlers[handlers.index(see)] = on_post_page
