@@ -206,8 +206,9 @@ class Pattern:
 
     @property
     def label(self) -> str:
-        """The name of this layer in events and drawings."""
-        return type(self).__name__
+        """The name of this layer in events and drawings: its type, and its ``name`` if it was given one."""
+        name = getattr(self, "name", None)
+        return type(self).__name__ if name is None else f"{type(self).__name__} {name}"
 
     def __repr__(self) -> str:
         shown: list[str] = []

@@ -220,6 +220,7 @@ def test_tools_get_data(capsys: pytest.CaptureFixture[str]) -> None:
         "paths",
         "raised",
         "findings_only_here",
+        "states_only_here",
         "number_of_paths_only_here",
         "paths_only_here",
     ]
@@ -234,3 +235,16 @@ def test_bad_targets_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean after?" in capsys.readouterr().err
     assert app.run(["diff", "own:before"]) == 2
     assert "Missing argument 'B'" in capsys.readouterr().err
+
+
+def test_parameters_of_a_state_are_a_difference(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
+    (own_folder / "breakers.py").write_text(
+        "from failwell import CircuitBreaker, RateLimiter\n"
+        "a = CircuitBreaker(3, 30)\nb = CircuitBreaker(4, 30)\nc = RateLimiter(1000)\nd = RateLimiter(1001)\n"
+    )
+    assert app.run(["diff", "breakers:a", "breakers:b", "--check"]) == 1
+    told = capsys.readouterr().out
+    assert "### 1 way from state to state only in `breakers:a`" in told
+    assert "- CircuitBreaker: closed -> 3 failures, CircuitOpened -> open" in told
+    assert app.run(["diff", "breakers:a", "breakers:a", "--check"]) == 0
+    assert app.run(["diff", "breakers:c", "breakers:d", "--check"]) == 1

@@ -138,7 +138,10 @@ def test_what_the_readme_says_of_ones_own_stacks_works(tmp_path: Path) -> None:
         assert (name, done.returncode) == ("failwell", 0), done.stderr
         said.append(done.stdout)
     assert "fetch_cart" in (tmp_path / "cart.svg").read_text(encoding="utf-8")
-    drawn, to_file, explained = said
+    drawn, to_file, explained, to_tests, compared = said
     assert drawn
     assert not to_file
+    assert not to_tests
+    assert "def test_" in (tmp_path / "test_recover.py").read_text(encoding="utf-8")
+    assert compared.startswith("## `shop:recover` and `shop:hasty`")
     assert all(word in explained for word in ("success", "latency", "calls", "longest", "Paths"))

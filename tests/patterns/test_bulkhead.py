@@ -610,7 +610,7 @@ def test_its_name_is_its_label(world: World) -> None:
     bulkhead = Bulkhead(1, name="payments")
     guarded = bulkhead(world.operation(1, takes=5))
     outcomes: list[Outcome[Any]] = together(world, (0, guarded), (1, lambda: bulkhead.outcome(world.operation(1))))
-    assert [event.layer for event in outcomes[1].events] == ["payments"]
+    assert [event.layer for event in outcomes[1].events] == ["Bulkhead payments"]
     assert Bulkhead().label == "Bulkhead"
 
 

@@ -512,7 +512,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], error: type[Except
 def test_its_name_is_its_label(world: World) -> None:
     limiter = RateLimiter(1, name="quota")
     outcomes: list[Outcome[Any]] = at(world, lambda: limiter.outcome(world.operation(1)), 0, 0)
-    assert [event.layer for event in outcomes[1].events] == ["quota"]
+    assert [event.layer for event in outcomes[1].events] == ["RateLimiter quota"]
     assert RateLimiter(1).label == "RateLimiter"
 
 
@@ -525,8 +525,14 @@ def test_its_name_is_its_label(world: World) -> None:
         (RateLimiter(5, per=10), {"allowed": (None, 0), "exceeded": (10, 0)}),
         (RateLimiter(5, per=10, burst=3), {"allowed": (None, 0), "exceeded": (2, 0)}),
         (RateLimiter(5, per=10, max_wait=3), {"allowed": (None, 0), "queued": (None, 3), "exceeded": (13, 0)}),
-        (RateLimiter(5, per=10, max_wait=math.inf), {"allowed": (None, 0), "queued": (None, 10)}),
-        (RateLimiter(5, per=10, burst=1, max_wait=math.inf), {"allowed": (None, 0), "queued": (None, 2)}),
+        (
+            RateLimiter(5, per=10, max_wait=math.inf),
+            {"allowed": (None, 0), "queued": (None, 10), "stuck": (None, math.inf)},
+        ),
+        (
+            RateLimiter(5, per=10, burst=1, max_wait=math.inf),
+            {"allowed": (None, 0), "queued": (None, 2), "stuck": (None, math.inf)},
+        ),
     ],
     ids=str,
 )

@@ -215,10 +215,10 @@ def test_a_validation_says_what_it_is() -> None:
     assert repr(Validate(is_short)) == "Validate(is_short)"
     assert repr(Validate(output=is_short, name="polite")) == "Validate(output=is_short, name='polite')"
     assert Validate(is_short).label == "Validate"
-    assert Validate(is_short).replace(name="polite").label == "polite"
+    assert Validate(is_short).replace(name="polite").label == "Validate polite"
     assert Validate(is_short).describe() == {"input": is_short, "output": None, "name": None}
     heard = World(False).run(Validate(is_short, name="polite") >> Timeout(3), World(False).operation(1), "x" * 9)
-    assert [event.layer for event in heard.events] == ["polite"]
+    assert [event.layer for event in heard.events] == ["Validate polite"]
 
 
 @pytest.mark.parametrize(

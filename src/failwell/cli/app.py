@@ -49,6 +49,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, _ReaderLeft):  # whoever read us has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk
+        return _refuse(f"cannot write: {(error.strerror or str(error)).lower()}")
     return status if isinstance(status, int) else 0
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from failwell.errors import TooManyStates
 from failwell.flow.fold import operations
+from failwell.flow.states import keeps_state, transitions
 from failwell.flow.story import Step, told
 from failwell.flow.testfile import kinds_of_failure
-from failwell.policy import Pattern, Policy, protected
+from failwell.policy import Pattern, Policy, labels, protected
 
 if TYPE_CHECKING:
     from failwell.flow.explore import Exploration
@@ -52,12 +54,15 @@ class Side(NamedTuple):
         report: What follows from them.
         findings: What is wrong with it and not with the other one.
         paths: The paths that the other one does not have, each with its odds, the likeliest first.
+        states: The ways from state to state that the layers of the other one do not have, e.g.
+            ``"CircuitBreaker: closed -> 5 failures, CircuitOpened -> open"``.
     """
 
     exploration: Exploration
     report: Report
     findings: tuple[Finding, ...]
     paths: tuple[tuple[float, Path], ...]
+    states: tuple[str, ...] = ()
 
 
 class Apart(NamedTuple):
@@ -95,11 +100,13 @@ class Diff(NamedTuple):
     def same(self) -> bool:
         """Whether they behave the same: each path of one is a path of the other, told and timed in the same way.
 
+        And their layers go from state to state in the same way.
+
         That is said of the outcomes that were explored. One kind of failure does not show what a layer does with
         another: `told_apart` and `by_error` look at that.
         """
         apart = self.apart is not None and (self.apart.a or self.apart.b)
-        return not (self.a.paths or self.b.paths or apart or self.not_compared)
+        return not (self.a.paths or self.b.paths or self.a.states or self.b.states or apart or self.not_compared)
 
     def as_dict(self, most: int | None = None) -> dict[str, Any]:
         """The difference as plain data.
@@ -144,6 +151,7 @@ def _side_as_dict(side: Side, most: int | None) -> dict[str, Any]:
             {"rule": one.rule, "severity": one.severity, "message": one.message, "advice": one.advice}
             for one in side.findings
         ],
+        "states_only_here": list(side.states),
         "number_of_paths_only_here": len(side.paths),
         "paths_only_here": [{"story": str(path), "probability": p} for p, path in side.paths[:most]],
     }
@@ -192,9 +200,39 @@ def diff(a: Exploration, b: Exploration, fail: Odds = 0.1, hang: Odds = 0.0) -> 
     numbers: dict[tuple[Any, ...], int] = {}
     stories_a, stories_b = set(_stories(a, numbers)), set(_stories(b, numbers))
     findings_a, findings_b = a.lint(), b.lint()
-    side_a = Side(a, report_a, _without(findings_a, findings_b), _others(a, report_a, numbers, stories_b))
-    side_b = Side(b, report_b, _without(findings_b, findings_a), _others(b, report_b, numbers, stories_a))
+    states_a, states_b = _states(a), _states(b)
+    side_a = Side(
+        a,
+        report_a,
+        _without(findings_a, findings_b),
+        _others(a, report_a, numbers, stories_b),
+        tuple(one for one in states_a if one not in states_b),
+    )
+    side_b = Side(
+        b,
+        report_b,
+        _without(findings_b, findings_a),
+        _others(b, report_b, numbers, stories_a),
+        tuple(one for one in states_b if one not in states_a),
+    )
     return Diff(side_a, side_b, tuple(_figures(side_a, side_b)))
+
+
+_MOST_STATES = 300
+"""Of a layer; where there are more, its parameters are compared instead."""
+
+
+def _states(exploration: Exploration) -> list[str]:
+    """How the layers go from state to state, in words."""
+    found: list[str] = []
+    for layer, label in zip(exploration.layers, labels(exploration.layers), strict=True):
+        if keeps_state(layer):
+            try:
+                ways = transitions(layer, labels([layer])[0], limit=_MOST_STATES)
+            except TooManyStates:
+                ways = [repr(layer)]
+            found += [f"{label}: {way}" for way in ways]
+    return found
 
 
 def told_apart(a: Exploration, b: Exploration) -> tuple[type[Exception], ...]:

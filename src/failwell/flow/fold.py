@@ -71,6 +71,9 @@ class Weights:
 
     def _check(self, layer: str, options: tuple[str, ...]) -> None:
         of_layer = self.situations[layer]
+        if not isinstance(cast("Any", of_layer), Mapping):
+            example = {layer: {options[0]: 1}}
+            raise TypeError(f"situations must map {layer} to odds, e.g. {example}, got {of_layer!r}")
         for situation, p in of_layer.items():
             if situation not in options:
                 raise ValueError(f"{layer} has no situation {situation!r}; it has {_listed(options)}")

@@ -82,7 +82,7 @@ class Bulkhead(Policy):
         self.threads = threads
         self.name = name
         self._room = max_concurrent if threads is None else min(max_concurrent, threads)
-        self._pool = None if threads is None else _Pool(self._room, self.label)
+        self._pool = None if threads is None else _Pool(self._room, self.name or type(self).__name__)
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         slots: _Slots = rt.state
@@ -164,10 +164,6 @@ class Bulkhead(Policy):
         if state.active < self._room and not state.turns:
             return "free"
         return "queued" if len(state.turns) < self.max_queue else "full"
-
-    @property
-    def label(self) -> str:
-        return self.name or super().label
 
 
 _FOR_EVER = float("inf")

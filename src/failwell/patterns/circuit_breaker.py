@@ -317,11 +317,6 @@ class CircuitBreaker(Policy):
         circuit: Circuit = self.live_state()
         return circuit
 
-    @property
-    def label(self) -> str:
-        """The name of this layer in events and drawings."""
-        return type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name}"
-
     def situations(self) -> Mapping[str, Callable[[], Circuit]]:
         """Closed with nothing counted, just opened, and waiting for a probe."""
         return {"closed": Circuit, "open": lambda: Circuit(OPEN), "half-open": lambda: Circuit(HALF_OPEN)}
@@ -545,7 +540,7 @@ class Circuit:
             self._forget(now, limits.window)
         failures, slow_ones, calls = self._failures(limits), self._slow, len(self._calls)
         if limits.failures is not None and failures >= limits.failures:
-            reason = f"{failures} failures"
+            reason = f"{failures} failure{'s' * (failures != 1)}"
         elif self._is_too_much(failures, limits.failure_rate, limits):
             reason = f"{failures} of {calls} calls failed"
         elif self._is_too_much(slow_ones, limits.slow_call_rate, limits):

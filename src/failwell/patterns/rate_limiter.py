@@ -99,12 +99,14 @@ class RateLimiter(Policy):
         return await call()
 
     def situations(self) -> Mapping[str, Callable[[], _Line]]:
-        """A call may start; it has to wait, as long as it would at most; it would have to wait longer than that."""
+        """A call may start; it has to wait, as long as it would at most (or in vain); that would be too long."""
         found: dict[str, Callable[[], _Line]] = {"allowed": _Line}
         last = self.per if self.burst is None else self.gap
         forever = self.max_wait == float("inf")
         if self.max_wait > 0:
             found["queued"] = lambda: _Held(last if forever else self.max_wait)
+        if forever:  # the line before it can be of any length
+            found["stuck"] = lambda: _Held(last, before=1)
         if not forever:
             found["exceeded"] = lambda: _Held(self.max_wait + last)
         return found
@@ -121,10 +123,6 @@ class RateLimiter(Policy):
             return "allowed"
         wait = due - now
         return "queued" if wait <= self.max_wait or math.isclose(wait, self.max_wait, rel_tol=1e-12) else "exceeded"
-
-    @property
-    def label(self) -> str:
-        return self.name or super().label
 
 
 class _Line:
@@ -225,8 +223,9 @@ def _seconds_until(due: float, now: float) -> float:
 class _Held(_Line):
     """A line in which nobody may start for some seconds, to explore with."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, before: int = 0) -> None:
         super().__init__()
+        self.turns.extend(Signal() for _ in range(before))
         self.seconds = seconds
         self.until: float | None = None
 

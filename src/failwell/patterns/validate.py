@@ -83,10 +83,6 @@ class Validate(Policy):
             rt.degraded()
         return result
 
-    @property
-    def label(self) -> str:
-        return self.name or super().label
-
 
 def _rejected(rt: Runtime, what: str, reason: str) -> ValidationFailed:
     """The error for a rejection, which is reported as well."""

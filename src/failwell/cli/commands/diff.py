@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["compared", "diff_"]
 
 _FEW = 5
+_MANY = 20
 
 
 @click.command("diff")
@@ -121,6 +122,8 @@ def compared(found: Diff, names: Sequence[str], fails: Odds, hangs: Odds) -> Ite
     for side, name in zip(sides, names, strict=True):
         yield from _findings(side, name)
     for side, name in zip(sides, names, strict=True):
+        yield from _paths(side.states[:_MANY], len(side.states), "first", name, what="way from state to state")
+    for side, name in zip(sides, names, strict=True):
         yield from _paths([f"{share(p)}: {path}" for p, path in side.paths[:_FEW]], len(side.paths), "likeliest", name)
     if found.apart is not None:
         for paths, name in zip((found.apart.a, found.apart.b), names, strict=True):
@@ -173,10 +176,11 @@ def _findings(side: Side, name: str) -> Iterator[str]:
         yield f"- {finding.severity}: {finding.rule}: {finding.message} {finding.advice}"
 
 
-def _paths(shown: Sequence[str], number: int, first: str, name: str) -> Iterator[str]:
+def _paths(shown: Sequence[str], number: int, first: str, name: str, what: str = "path") -> Iterator[str]:
     if shown:
         which = f", the {first}" if len(shown) < number else ""
         yield ""
-        yield f"### {_counted(number, 'path')} only in {_code(name)}{which}"
+        counted = f"1 {what}" if number == 1 else f"{number:,} {what.replace('path', 'paths').replace('way ', 'ways ')}"
+        yield f"### {counted} only in {_code(name)}{which}"
         yield ""
         yield from (f"- {path}" for path in shown)
