@@ -254,6 +254,17 @@ class TestRetryCannotFinish:
         assert "the limit of Saga is 5 s" in finding.message
         assert found(self.rule, stacked(finding.remedy)) == []
 
+    def test_asks_for_no_time_that_would_not_do(self) -> None:
+        finding = one(self.rule, Timeout(5) >> Queue(3) >> Retry(3, Fixed(4)))
+        assert finding.advice == (
+            "Stop after 1: `Retry(1, backoff=Fixed(4))`; or give it more than 8.8 s, as not only its waits take time."
+        )
+        assert found(self.rule, stacked(finding.remedy)) == []
+        saga = Saga([Step(load, retry=Retry(3, Fixed(4)))])
+        finding = one(self.rule, (Timeout(5) >> Queue(3))(saga))
+        assert finding.advice.startswith("Stop after 1")
+        assert finding.remedy == ()
+
     def test_sees_the_retries_of_alternatives(self) -> None:
         def fallback(seconds: float) -> Any:
             return Timeout(seconds) >> Fallback(Retry(3, Fixed(2))(mirror)) >> Timeout(1)

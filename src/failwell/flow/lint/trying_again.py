@@ -55,12 +55,22 @@ def _cannot_finish(evidence: Evidence, layer: Key, reached: int, wanted: int, wa
         )
     more = " and ".join(evidence.told(one, **{parameter: needed}) for one, parameter in limits)
     with_time = f", so that each attempt has its {span(each)}" if each else ""
+    remedy = evidence.with_changed(*((one, {parameter: needed}) for one, parameter in limits))
+    then = evidence.shown_by(remedy) if remedy else None
+    if then is not None and then.get(Attempted(layer, wanted)) is None:  # something else takes time before as well
+        return Found(
+            seen.path,
+            f"{message}the waits before it take {span(waits)}, and {name} is {span(limit)}.",
+            f"Stop after {reached}: {fewer}; or give it more than {span(needed)}, as not only its waits take time.",
+            tuple(dict.fromkeys([layer[0], *(one[0] for one, _ in limits)])),
+            evidence.with_changed((layer, {"max_attempts": reached})),
+        )
     return Found(
         seen.path,
         f"{message}the waits before it take {span(waits)}, and {name} is {span(limit)}.",
         f"Give it at least {span(needed)}{with_time}: {more}; or stop after {reached}: {fewer}.",
         tuple(dict.fromkeys([layer[0], *(one[0] for one, _ in limits)])),
-        evidence.with_changed(*((one, {parameter: needed}) for one, parameter in limits)),
+        remedy,
     )
 
 
