@@ -350,6 +350,19 @@ class Operation(Pattern):
     def __name__(self) -> str:
         return self.label.lower()
 
+    def outcome(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it once and tell how it went; no ``Exception`` is raised.
+
+        Args:
+            *args: What it is called with.
+            **kwargs: What it is called with.
+
+        Returns:
+            An `Outcome`; where it is async, a coroutine that gives one.
+        """
+        run = _outcome_async if self.is_async else _outcome_blocking
+        return run(self._bound, args, kwargs)
+
     @functools.cached_property
     def _bound(self) -> Callable[..., Any]:
         return assemble((self,), _no_inner, blocking=not self.is_async, name=self.__name__)

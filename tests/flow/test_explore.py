@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from failwell import (
     Cache,
+    CircuitBreaker,
     Fallback,
     Policy,
     Retry,
@@ -798,3 +801,63 @@ def test_an_interrupt_ends_the_exploration(after: int) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         explore(Retry(3, backoff=backoff.Fixed(1)) >> Interrupted() >> Retry(4, backoff=backoff.Fixed(1)))
+
+
+def test_changed_copies_share_their_state_as_they_do_in_real_life() -> None:
+    breaker = CircuitBreaker(1, 60)
+    other = breaker.replace(failure_threshold=2)(spare)
+    told = [str(path) for path in explore(Fallback(other) >> breaker, outcomes=("ok", "fail")).paths]
+    assert told == [str(path) for path in explore(Fallback(breaker(spare)) >> breaker, outcomes=("ok", "fail")).paths]
+    assert sum("CircuitBreaker?" in path for path in told) == len(told)
+    assert all(path.count("CircuitBreaker?") == 1 for path in told)
+
+
+def test_routes_called_yes_and_no_are_no_answers_of_a_predicate() -> None:
+    def yes() -> None: ...
+    def no() -> None: ...
+
+    assert explore(Router({"yes": yes, "no": no}, len), outcomes=("ok",)).report().calls == {"yes": 0.5, "no": 0.5}
+
+
+def test_an_error_that_wants_more_than_a_message_is_that_error_all_the_same() -> None:
+    class Refused(Exception):
+        def __init__(self, response: Any) -> None:
+            super().__init__(response.status_code)
+
+    found = explore(Retry(2, Fixed(1), on=Refused), outcomes=("fail",))
+    assert [type(path.error) for path in found.paths] == [Refused]
+    assert found.paths[0].calls == {"operation": 2}
+
+
+def test_explorations_that_overlap_leave_chance_as_it_was() -> None:
+    before = random.getstate()
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waits(Policy):
+        async def run(self, call: Any, rt: Any) -> Any:
+            inside.set()
+            go_on.wait(10)
+            return await call()
+
+    other = threading.Thread(target=lambda: explore(Waits(), outcomes=("ok",)))
+    other.start()
+    assert inside.wait(10)
+    explore(Retry(2), outcomes=("ok",), progress=lambda _: None)
+    overlapping = threading.Thread(target=lambda: explore(Waits(), outcomes=("ok",)))
+    overlapping.start()
+    go_on.set()
+    other.join()
+    overlapping.join()
+    assert random.getstate() == before
+
+
+def test_a_policy_that_waits_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[explore.__module__], "_MOST_STEPS", 100)
+
+    class Forever(Policy):
+        async def run(self, call: Any, rt: Any) -> Any:
+            while True:
+                await rt.sleep(1)
+
+    with pytest.raises(TypeError, match="it goes on without end: it waits again and again and calls nothing"):
+        explore(Forever())

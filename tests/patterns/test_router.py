@@ -276,3 +276,15 @@ def test_routes_are_those_of_the_day_it_was_made() -> None:
 def test_bad_arguments_are_refused_by_name_and_value(arguments: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         Router(*arguments)
+
+
+def test_a_router_and_a_saga_tell_how_a_call_went(world: World) -> None:
+    good, bad = world.operation("answer", name="good"), world.operation(ConnectionError("reset"), name="bad")
+    router = Router({"good": good, "bad": bad}, lambda route: route)
+    outcome = world.do(lambda: router.outcome("good"))
+    assert (outcome.value, kinds(outcome)) == ("answer", ["Routed"])
+    assert isinstance(world.do(lambda: router.outcome("bad")).error, ConnectionError)
+    saga = Saga([(good, None), (bad, None)])
+    outcome = world.do(lambda: saga.outcome({}))
+    assert isinstance(outcome.error, errors.SagaError)
+    assert kinds(outcome) == ["StepStarted", "StepCompleted", "StepStarted"]
