@@ -819,6 +819,7 @@ class TestLayerNeverActs:
 
     def test_is_quiet_where_another_finding_says_why_the_time_is_up_before(self) -> None:
         assert found(self.rule, Timeout(10) >> Retry(2) >> Retry(4, Fixed(5))) == []
+        assert found(self.rule, Timeout(10) >> Again(2) >> Retry(4, Fixed(5))) == []
 
     def test_is_moved_inside_alone_only_where_it_handles_what_comes_there(self) -> None:
         saga = Saga([Step(load, mirror), Step(mirror, archive)])

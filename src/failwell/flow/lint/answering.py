@@ -259,6 +259,8 @@ def _nothing_to_do(evidence: Evidence, layer: Key, parameter: str) -> _Reason | 
         return _ended_from_outside(evidence, layer)
     told = " and ".join(sorted(type(error).__name__ for error in raised)) or "something else"
     if parameter not in evidence.parameters(layer):
+        if _limits_around(evidence, layer):  # then nobody can say whether it would handle what comes later
+            return None
         return f"out of what is inside comes {told}, which it does not handle", "Leave it out.", evidence.without(layer)
     handled = evidence.told_value(layer, parameter)
     return (
@@ -276,9 +278,14 @@ def _is_handled(evidence: Evidence, layer: Key, parameter: str, error: Exception
         return False
 
 
+def _limits_around(evidence: Evidence, layer: Key) -> list[Key]:
+    """The layers around one that end a call when its time is up, outermost first."""
+    return [key for key in evidence.layers[layer].outer if TimedOut in evidence.facts.events(key)]
+
+
 def _ended_from_outside(evidence: Evidence, layer: Key) -> _Reason | None:
     """What ends every call before a layer gets to see a failure; nothing where another rule says why."""
-    limits = [key for key in evidence.layers[layer].outer if TimedOut in evidence.facts.events(key)]
+    limits = _limits_around(evidence, layer)
     said = [found for rule in _ABOUT_TIME for found in rule(evidence)]
     if not limits or said:
         return None
