@@ -157,6 +157,7 @@ class _Search:
         self.outcomes = outcomes
         self.make_error = make_error
         self.loop = VirtualLoop()
+        self.clock = self.loop.clock
         self.runtime: type[_ExploringRuntime] = _StraightRuntime
         self.mark = Mark(tentative=True)
         self.not_idempotent: set[str] = set()
@@ -186,7 +187,7 @@ class _Search:
         self.recording = True
         self.mark.degraded = False
         self.fault: Exception | None = None
-        self.loop.clock.now = 0.0
+        self.clock.now = 0.0
         if self.draws:
             random.setstate(_CHANCE)
 
@@ -196,13 +197,13 @@ class _Search:
             return 0
         key = kind, subject, options, layer
         if self.depth == len(self.frames):
+            if self.depth >= _MOST_QUESTIONS:
+                raise self.goes_on()
             self.frames.append(_Frame(key, self.place))
         frame = self.frames[self.depth]
         if frame.key != key or frame.place != self.place:
             raise self.differs(f"asked {subject!r} {options}")
         self.depth += 1
-        if self.depth > _MOST_QUESTIONS:
-            raise self.goes_on()
         if kind != "jitter" or frame.index:  # that a wait takes its longest goes without saying
             if self.place == len(self.trace):
                 self.trace.append(frame.choices[frame.index])
@@ -214,10 +215,10 @@ class _Search:
         place = self.place
         if place < len(self.trace):
             before: Any = self.trace[place]
-            if type(before) is not event or before[:3] != (layer, operation, self.loop.clock.now):
+            if type(before) is not event or before[:3] != (layer, operation, self.clock.now):
                 raise self.differs(f"reported {event.__name__}")
         elif self.recording:
-            made = event(layer, operation, self.loop.clock.now, None, *own, **named)
+            made = event(layer, operation, self.clock.now, None, *own, **named)
             self.trace.append(made)
             for value in own:
                 if isinstance(value, BaseException):
@@ -251,13 +252,13 @@ class _Search:
     def goes_on(self) -> Exception:
         """The error for a run that asks on and on; kept, since a policy may swallow it."""
         so_far = Path(tuple(self.trace), None, None, 0.0)
-        self.fault = TooManyPaths(self.depth - 1, _multipliers([so_far]), endless=True)
+        self.fault = TooManyPaths(self.depth, _multipliers([so_far]), endless=True)
         self.recording = False
         return self.fault
 
     def moment(self) -> float:
         """Virtual seconds since the run began."""
-        return self.loop.clock.now
+        return self.clock.now
 
     def time_decides(self, since: int = 0) -> None:
         """A limit of time cut this path short: the short end of its jittered waits may lead elsewhere.
@@ -363,7 +364,7 @@ class _ExploringRuntime(AsyncRuntime):
         return states[key]
 
     def now(self) -> float:
-        return self.search.loop.clock.now
+        return self.search.clock.now
 
     wall_time = now
 
@@ -373,7 +374,8 @@ class _ExploringRuntime(AsyncRuntime):
         search = self.search
         drawn = (high, low)[search.choose("jitter", f"wait of {self.layer}", ("longest", "shortest"), self.layer)]
         if search.recording:
-            search.lots.append(Lot(search.loop.clock.now, drawn, low, high, tuple(search.timers)))
+            timers = search.timers
+            search.lots.append((search.clock.now, drawn, low, high, tuple(timers) if timers else ()))
         return drawn
 
     def emit(self, event: Any, *args: Any, **kwargs: Any) -> None:
@@ -451,11 +453,11 @@ class _StraightRuntime(_ExploringRuntime):
         search.sleeps += 1
         if search.sleeps > _MOST_STEPS:
             raise _goes_on()
-        until = search.loop.clock.now + max(0.0, seconds)
+        until = search.clock.now + max(0.0, seconds)
         if search.timers and min(search.timers) < until + resolution(until):
             search.time_decides()
             _time_is_up(search, min(*search.timers, until))
-        search.loop.clock.now = until
+        search.clock.now = until
 
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         if not signal.is_set:  # nobody else is there who could set it
@@ -473,7 +475,7 @@ class _StraightRuntime(_ExploringRuntime):
     async def within(self, seconds: float, call: Callable[[], Any]) -> Any:  # type: ignore[override]
         search = self.search
         place = len(search.timers)
-        due = search.loop.clock.now + seconds
+        due = search.clock.now + seconds
         search.timers.append(due)
         try:
             return await call()
@@ -484,7 +486,7 @@ class _StraightRuntime(_ExploringRuntime):
             return LATE
         finally:
             if search.lots:
-                search.limits.append((due, search.loop.clock.now))
+                search.limits.append((due, search.clock.now))
             del search.timers[place:]
 
     async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
@@ -501,14 +503,14 @@ class _StraightRuntime(_ExploringRuntime):
             raise
         finally:
             search.timers, search.expired = timers, expired
-            now = search.loop.clock.now
+            now = search.clock.now
             if min(timers[:expired], default=float("inf")) < now + resolution(now):
                 _time_is_up(search, now)  # a timer that could do nothing until now
 
 
 def _time_is_up(search: _Search, moment: float) -> NoReturn:
     """Go to the moment at which a timer cuts a wait; of several that are due, the outermost has its way."""
-    clock = search.loop.clock
+    clock = search.clock
     clock.now = max(clock.now, moment)
     search.expired = next(place for place, due in enumerate(search.timers) if due < clock.now + resolution(clock.now))
     if search.expired < len(search.timers) - 1:
@@ -704,10 +706,13 @@ def _prepared(
 @contextlib.contextmanager
 def _exploring(search: _Search) -> Generator[None]:
     """What surrounds all runs of a search."""
-    drawn = contextlib.nullcontext() if search.chance is None else search.chance.patched()
-    with outside_running_loop(), patched(search.loop.clock), _set_apart(search), search.mark, drawn:
+    with outside_running_loop(), patched(search.clock), _set_apart(search), search.mark:
         try:
-            yield
+            if search.chance is None:
+                yield
+            else:
+                with search.chance.patched():
+                    yield
         except Unanswerable as error:
             raise TypeError(str(error)) from None
 
@@ -726,10 +731,11 @@ def _set_apart(search: _Search) -> Generator[None]:
     was_on = gc.isenabled()
     if search.runtime is _StraightRuntime:
         gc.disable()  # paths hold no cycles, and going through them all again and again costs a third of the time
+    borrow_chance()
     try:
-        with same_chance():
-            yield
+        yield
     finally:
+        give_chance_back()
         if was_on:
             gc.enable()
         else:
@@ -748,17 +754,17 @@ _real_chance: list[Any] = []
 _chance_lock = threading.Lock()
 
 
-@contextlib.contextmanager
-def same_chance() -> Generator[None]:
-    """In this block ``random`` is in one known state; explorations in several threads may overlap."""
+def borrow_chance() -> None:
+    """Put ``random`` into one known state, until it is given back; explorations in several threads may overlap."""
     with _chance_lock:
         _real_chance.append(_real_chance[0] if _real_chance else random.getstate())
         random.setstate(_CHANCE)
-    try:
-        yield
-    finally:
-        with _chance_lock:
-            random.setstate(_real_chance.pop())
+
+
+def give_chance_back() -> None:
+    """Let ``random`` go on from where it was before it was borrowed."""
+    with _chance_lock:
+        random.setstate(_real_chance.pop())
 
 
 def _what(policy: Any, operation: str) -> tuple[tuple[Pattern, ...], str, Literal["operation", "nothing", "foreign"]]:
@@ -857,13 +863,15 @@ def _one_path(search: _Search, run: Callable[[], Any]) -> Path | None:
         return None
     trace = tuple(search.trace)
     if error is None:
-        now = search.loop.clock.now
-        return Path(trace, result, None, now, search.mark.degraded, spread(now, search.lots, search.limits))
+        now = search.clock.now
+        between = spread(now, search.lots, search.limits) if search.lots else None
+        return Path(trace, result, None, now, search.mark.degraded, between)
     if isinstance(error, _NeverEnds):
         return Path(trace, None, None, float("inf"))
     _forget_frames(error)
-    now = search.loop.clock.now
-    return Path(trace, None, error, now, between=spread(now, search.lots, search.limits))
+    now = search.clock.now
+    between = spread(now, search.lots, search.limits) if search.lots else None
+    return Path(trace, None, error, now, False, between)
 
 
 def _goes_on() -> Unanswerable:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from failwell.virtual import resolution
 
 __all__ = ["Lot", "spread"]
 
 
-class Lot(NamedTuple):
-    """A random wait of one path.
-
-    Attributes:
-        at: Virtual seconds at which it was drawn.
-        drawn: Its seconds on this path, one of the two ends.
-        low: Its lower end in seconds.
-        high: Its upper end in seconds.
-        limits: When the limits of time around it are over, outermost first.
-    """
-
-    at: float
-    drawn: float
-    low: float
-    high: float
-    limits: tuple[float, ...]
+Lot: TypeAlias = "tuple[float, float, float, float, tuple[float, ...]]"
+"""A random wait of one path, as seconds: when it was drawn, what was drawn, its lower and its upper end, and when the
+limits of time around it are over. A plain tuple, because there is one for each wait of each path."""
 
 
-def spread(elapsed: float, lots: Sequence[Lot], limits: Iterable[tuple[float, float]]) -> tuple[float, float] | None:
+def spread(elapsed: float, lots: Sequence[Lot], limits: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
     """The least and the most seconds that a path's steps can take, or None if that is one number.
 
     Every other draw of the same waits that leads to the same steps takes a time between the two.
@@ -40,6 +27,12 @@ def spread(elapsed: float, lots: Sequence[Lot], limits: Iterable[tuple[float, fl
     """
     if not lots or elapsed == float("inf"):
         return None
+    if not limits:
+        shorter = longer = 0.0
+        for at, drawn, low, high, _ in lots:
+            shorter += min(drawn - low, elapsed - at)
+            longer += high - drawn
+        return (max(0.0, elapsed - shorter), elapsed + longer) if shorter or longer else None
     reached = set[float]()  # limits that ended what was inside of them
     left = dict[float, float]()  # by how much the waits inside of each other limit can be longer in all
     for due, ended in limits:
@@ -48,13 +41,13 @@ def spread(elapsed: float, lots: Sequence[Lot], limits: Iterable[tuple[float, fl
         elif ended < due:  # later only where nothing can be ended, as in cleanup
             left[due] = min(left.get(due, due), due - ended)
     shorter = longer = 0.0
-    for lot in lots:
-        if not reached.isdisjoint(lot.limits):
+    for at, drawn, low, high, around in lots:
+        if not reached.isdisjoint(around):
             continue  # all inside of the limit was over at that moment, however long this wait was
-        shorter += min(lot.drawn - lot.low, elapsed - lot.at)
-        more = min([lot.high - lot.drawn, *(left[due] for due in lot.limits if due in left)])
+        shorter += min(drawn - low, elapsed - at)
+        more = min([high - drawn, *(left[due] for due in around if due in left)])
         longer += more
-        for due in lot.limits:
+        for due in around:
             if due in left:
                 left[due] -= more
     if not shorter and not longer:

@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyStates
 from failwell.events import Event, Role
-from failwell.flow.explore import _handled_type, _make  # pyright: ignore[reportPrivateUsage]
+from failwell.flow.explore import (
+    _handled_type,  # pyright: ignore[reportPrivateUsage]
+    _make,  # pyright: ignore[reportPrivateUsage]
+    borrow_chance,
+    give_chance_back,
+)
 from failwell.flow.graph import Edge, Graph, Node
 from failwell.flow.path import Answer
 from failwell.flow.story import seconds
@@ -229,13 +234,13 @@ class _World:
         """Keep what surrounds this world out of it."""
         asyncio._set_running_loop(self.loop)
         no_deadline = deadline.set(None)  # one that the caller runs under is none of the layer's
-        chance = random.getstate()
+        borrow_chance()
         try:
             yield
         finally:
             with contextlib.suppress(BaseException):  # what a call raises while it is cleared away was told before
                 self.clear()
-            random.setstate(chance)
+            give_chance_back()
             deadline.reset(no_deadline)
             asyncio._set_running_loop(None)
             self.loop.close()
