@@ -812,13 +812,6 @@ def test_changed_copies_share_their_state_as_they_do_in_real_life() -> None:
     assert all(path.count("CircuitBreaker?") == 1 for path in told)
 
 
-def test_routes_called_yes_and_no_are_no_answers_of_a_predicate() -> None:
-    def yes() -> None: ...
-    def no() -> None: ...
-
-    assert explore(Router({"yes": yes, "no": no}, len), outcomes=("ok",)).report().calls == {"yes": 0.5, "no": 0.5}
-
-
 def test_an_error_that_wants_more_than_a_message_is_that_error_all_the_same() -> None:
     class Refused(Exception):
         def __init__(self, response: Any) -> None:

@@ -419,20 +419,13 @@ class _ExploringRuntime(AsyncRuntime):
     async def decide(self, question: str, options: Sequence[Any], fn: Callable[..., Any], *args: Any) -> Any:
         if len(options) == 1:
             return options[0]
-        said = tuple(_said(option) for option in options)
+        said = tuple(("no", "yes")[o] if isinstance(o, bool) else str(o) for o in options)
         return options[self.search.choose("decision", question, said, self.layer)]
 
     @staticmethod
     async def hang(search: _Search) -> None:
         """Never come back, unless cancelled."""
         await search.loop.create_future()
-
-
-def _said(option: Any) -> str:
-    """An option in words; a route that is named "yes" is no answer of a predicate."""
-    if isinstance(option, bool):
-        return "yes" if option else "no"
-    return repr(option) if option in ("yes", "no") else str(option)
 
 
 class _NeverEnds(BaseException):
