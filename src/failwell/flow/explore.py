@@ -161,6 +161,7 @@ class _Search:
         self.runtime: type[_ExploringRuntime] = _StraightRuntime
         self.mark = Mark(tentative=True)
         self.not_idempotent: set[str] = set()
+        self.looked_at: set[int] = set()
         self.chance: Chance | None = None  # what foreign code draws lots from
         self.draws = False  # whether the policy draws lots by itself: then it gets the same ones on each path
         self.frames: list[_Frame] = []
@@ -215,7 +216,8 @@ class _Search:
         place = self.place
         if place < len(self.trace):
             before: Any = self.trace[place]
-            if type(before) is not event or before[:3] != (layer, operation, self.clock.now):
+            same = type(before) is event and before[0] == layer and before[1] == operation
+            if not same or before[2] != self.clock.now:
                 raise self.differs(f"reported {event.__name__}")
         elif self.recording:
             made = event(layer, operation, self.clock.now, None, *own, **named)
@@ -315,6 +317,9 @@ class _Search:
 
     def look_at(self, fn: Any, name: str) -> None:
         """See what an operation says about itself."""
+        if id(fn) in self.looked_at:
+            return
+        self.looked_at.add(id(fn))
         if getattr(fn, "__failwell_not_idempotent__", False) is True:
             self.not_idempotent.add(name)
 
@@ -339,11 +344,12 @@ async def _nothing_inside(*args: Any) -> NoReturn:
 class _ExploringRuntime(AsyncRuntime):
     """Answers every question with a choice; time is virtual, events are kept, user functions never run."""
 
-    __slots__ = ("policy", "search")
+    __slots__ = ("policy", "search", "shared")
 
     def __init__(self, search: _Search, policy: Pattern, layer: str, operation: str) -> None:
         self.search = search
         self.policy = policy
+        self.shared = id(policy.origin)  # changed copies share their state
         self.layer = layer
         self.operation = operation
         self.function = operation
@@ -351,7 +357,7 @@ class _ExploringRuntime(AsyncRuntime):
     @property
     def state(self) -> Any:
         states = self.search.states
-        key = id(self.policy.origin)  # changed copies share their state
+        key = self.shared
         if key not in states:
             situations = self.policy.situations()
             if not situations:

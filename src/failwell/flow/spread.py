@@ -27,12 +27,17 @@ def spread(elapsed: float, lots: Sequence[Lot], limits: Sequence[tuple[float, fl
     """
     if not lots or elapsed == float("inf"):
         return None
-    if not limits:
-        shorter = longer = 0.0
-        for at, drawn, low, high, _ in lots:
-            shorter += min(drawn - low, elapsed - at)
-            longer += high - drawn
-        return (max(0.0, elapsed - shorter), elapsed + longer) if shorter or longer else None
+    shorter = longer = 0.0
+    for at, drawn, low, high, around in lots:
+        if around and limits:
+            return _within(elapsed, lots, limits)
+        shorter += min(drawn - low, elapsed - at)
+        longer += high - drawn
+    return (max(0.0, elapsed - shorter), elapsed + longer) if shorter or longer else None
+
+
+def _within(elapsed: float, lots: Sequence[Lot], limits: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The same where some of the waits are inside of a limit of time."""
     reached = set[float]()  # limits that ended what was inside of them
     left = dict[float, float]()  # by how much the waits inside of each other limit can be longer in all
     for due, ended in limits:
