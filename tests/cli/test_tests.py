@@ -33,6 +33,7 @@ async def foreign(api):
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "shop.py").write_text(MODULE.format(attempts=3))
     sys.modules.pop("shop", None)
