@@ -40,3 +40,7 @@ const frames = () => {
 };
 addEventListener("load", frames);
 addEventListener("resize", frames);
+
+// Code that is wider than the page scrolls, so the keyboard must reach it. The theme sees to that only when the code
+// comes into view, which is too late for who looks at the page as a whole.
+for (const code of document.querySelectorAll("pre > code:not([tabindex])")) code.tabIndex = 0
