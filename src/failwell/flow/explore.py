@@ -71,7 +71,6 @@ class Exploration:
 
     @functools.cached_property
     def _unrolled(self) -> Graph:
-
         return unrolled_graph(self.paths, title=self.title)
 
     def report(
@@ -190,7 +189,7 @@ class _Search:
         self.fault: Exception | None = None
         self.clock.now = 0.0
         if self.draws:
-            random.setstate(_CHANCE)
+            random.setstate(CHANCE)
 
     def choose(self, kind: Kind, subject: str, options: tuple[str, ...], layer: str) -> int:
         """The index of the answer to try on this path."""
@@ -328,7 +327,7 @@ class _Search:
         if isinstance(fn, Operation):
             return self.chain((*layers, fn), known.name, _nothing_inside)()
         self.look_at(fn, known.name)
-        fails_with = functools.partial(_make, _handled_type(layers))
+        fails_with = functools.partial(failure_of, handled_type(layers))
         inside = functools.partial(self.operation, known.name, "", fails_with=fails_with)
         return self.chain(layers, known.name, inside)()
 
@@ -748,7 +747,7 @@ def _never_mind(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     """A task of the explored code that nobody asks for its error belongs to a path, not to a log."""
 
 
-_CHANCE = random.Random(0).getstate()
+CHANCE = random.Random(0).getstate()
 _real_chance: list[Any] = []
 _chance_lock = threading.Lock()
 
@@ -757,7 +756,7 @@ def borrow_chance() -> None:
     """Put ``random`` into one known state, until it is given back; explorations in several threads may overlap."""
     with _chance_lock:
         _real_chance.append(_real_chance[0] if _real_chance else random.getstate())
-        random.setstate(_CHANCE)
+        random.setstate(CHANCE)
 
 
 def give_chance_back() -> None:
@@ -803,21 +802,22 @@ def _ways(
     for outcome in outcomes:
         if isinstance(outcome, type) and issubclass(outcome, Exception):
             names.append(outcome.__name__)
-            makers[outcome.__name__] = functools.partial(_make, outcome)
+            makers[outcome.__name__] = functools.partial(failure_of, outcome)
         elif outcome in ("ok", "fail", "hang"):
             names.append(str(outcome))
         else:
             raise ValueError(f"outcomes are 'ok', 'fail', 'hang' and exception types, got {outcome!r}")
     if not names or len(set(names)) != len(names):
         raise ValueError(f"outcomes must be different ones, at least one, got {tuple(outcomes)!r}")
-    makers["fail"] = functools.partial(_make, _handled_type(layers))
+    makers["fail"] = functools.partial(failure_of, handled_type(layers))
     return tuple(names), makers
 
 
-_CANDIDATES: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OSError, ValueError, RuntimeError)
+ORDINARY: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OSError, ValueError, RuntimeError)
+"""Errors that operations raise every day."""
 
 
-def _handled_type(layers: Sequence[Pattern]) -> type[Exception]:
+def handled_type(layers: Sequence[Pattern]) -> type[Exception]:
     """An exception that the innermost layer's ``on=`` handles; ConnectionError where it would handle anything."""
     for layer in reversed(layers):
         on: Any = getattr(layer, "on", None)
@@ -826,16 +826,16 @@ def _handled_type(layers: Sequence[Pattern]) -> type[Exception]:
         except TypeError:  # this layer has none, or means something else by it
             continue
         given = (on,) if isinstance(on, type) else () if callable(on) else tuple(on)
-        candidates: tuple[type[Exception], ...] = (*_CANDIDATES, *given)
+        candidates: tuple[type[Exception], ...] = (*ORDINARY, *given)
         for candidate in candidates:
             with contextlib.suppress(Exception):  # a predicate that looks for more than this error has
-                if handles(_make(candidate, "operation")):
+                if handles(failure_of(candidate, "operation")):
                     return candidate
         break
     return ConnectionError
 
 
-def _make(error_type: type[Exception], name: str) -> Exception:
+def failure_of(error_type: type[Exception], name: str) -> Exception:
     try:
         return error_type(f"{name} failed")
     except Exception:  # it wants other arguments than a message

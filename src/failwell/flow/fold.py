@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, cast
 
 from failwell.events import Attempt, Event, Waiting
-from failwell.flow.path import Choice, Odds, Path, odds_of, odds_of_choice
+from failwell.flow.path import Choice, Odds, Path, odds_of, odds_of_choice, shared_beginning
 
 __all__ = ["Fold", "Weights", "operations"]
 
@@ -151,7 +151,7 @@ class Fold:
         before: tuple[Choice | Event, ...] = ()
         for path in paths:
             trace = path.trace
-            place = _common(before, trace)
+            place = shared_beginning(before, trace)
             before = trace
             first = trace[place] if place < len(trace) else None
             other_end = isinstance(first, Choice) and first.kind == "jitter"
@@ -264,16 +264,8 @@ def operations(paths: Iterable[Path]) -> set[str]:
     found: set[str] = set()
     before: tuple[Choice | Event, ...] = ()
     for path in paths:
-        for item in path.trace[_common(before, path.trace) :]:
+        for item in path.trace[shared_beginning(before, path.trace) :]:
             if isinstance(item, Choice) and item.kind == "operation":
                 found.add(item.subject)
         before = path.trace
     return found
-
-
-def _common(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many items two sequences start with together."""
-    for place, (mine, yours) in enumerate(zip(one, other, strict=False)):
-        if mine is not yours:
-            return place
-    return min(len(one), len(other))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from failwell.events import Event, Slept, Waiting
 
-__all__ = ["Answer", "Choice", "Kind", "Odds", "Path", "odds_of", "odds_of_choice"]
+__all__ = ["Answer", "Choice", "Kind", "Odds", "Path", "odds_of", "odds_of_choice", "shared_beginning"]
 
 Kind = Literal["operation", "decision", "situation", "jitter"]
 Odds: TypeAlias = "float | Mapping[str, float]"
@@ -227,3 +227,16 @@ def odds_of(operation: str, odds: Odds) -> float:
         odds: One number for all, or operation -> number.
     """
     return odds.get(operation, 0) if isinstance(odds, Mapping) else odds
+
+
+def shared_beginning(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many items two traces start with together; paths that were found one after the other share them.
+
+    Args:
+        one: A trace, or part of one.
+        other: Another.
+    """
+    for place, (mine, yours) in enumerate(zip(one, other, strict=False)):
+        if mine is not yours:
+            return place
+    return min(len(one), len(other))

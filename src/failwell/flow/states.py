@@ -20,12 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 from failwell.derive import Call
 from failwell.errors import NotDeterministic, TooManyStates
 from failwell.events import Event, Role
-from failwell.flow.explore import (
-    _handled_type,  # pyright: ignore[reportPrivateUsage]
-    _make,  # pyright: ignore[reportPrivateUsage]
-    borrow_chance,
-    give_chance_back,
-)
+from failwell.flow.explore import CHANCE, borrow_chance, failure_of, give_chance_back, handled_type
 from failwell.flow.graph import Edge, Graph, Node
 from failwell.flow.path import Answer
 from failwell.flow.story import seconds
@@ -227,7 +222,7 @@ class _World:
         self.turns = 0  # of the loop, since then
         self.horizon = math.inf  # how old a moment must be for its age not to matter
         self._taken: Any = None
-        self._error_type = _handled_type((layer,))
+        self._error_type = handled_type((layer,))
 
     @contextlib.contextmanager
     def set_apart(self) -> Generator[None]:
@@ -250,7 +245,7 @@ class _World:
         self.clear()
         self._taken = None
         self.turns = 0
-        random.setstate(_CHANCE)
+        random.setstate(CHANCE)
         self.loop.clock.now = _Moment(0.0)
         self.state = make()
 
@@ -358,7 +353,7 @@ class _World:
 
     def failure(self, name: str) -> Exception:
         """An error that the layer handles, if it handles any."""
-        return _make(self._error_type, name)
+        return failure_of(self._error_type, name)
 
     def _pass(self, left: float) -> None:
         clock = self.loop.clock
@@ -395,7 +390,6 @@ class _World:
 
 _TURNS = 100_000
 """How often the loop may turn for one action: a layer that looks again and again in no time would never settle."""
-_CHANCE = random.Random(0).getstate()
 
 
 class _Runtime(AsyncRuntime):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 from failwell.events import (
@@ -33,7 +33,7 @@ from failwell.events import (
     TimedOut,
     Waiting,
 )
-from failwell.flow.path import Choice, Path
+from failwell.flow.path import Choice, Path, shared_beginning
 
 __all__ = ["Step", "placed", "says_it_again", "seconds", "sentence", "signature", "steps", "tell", "told"]
 
@@ -97,7 +97,7 @@ def told(paths: Iterable[Path]) -> Iterator[list[Step]]:
     moments = [(_Telling(), 0)]  # after each item of the trace: where the telling stands, how long the story is
     before: tuple[Choice | Event, ...] = ()
     for path in paths:
-        common = _common(before, path.trace)
+        common = shared_beginning(before, path.trace)
         del moments[common + 1 :]
         telling, length = moments[-1]
         del story[length:]
@@ -107,14 +107,6 @@ def told(paths: Iterable[Path]) -> Iterator[list[Step]]:
         telling = telling.without_lead(story)
         yield [*story, _end(path, telling.via, telling.events)]
         before = path.trace
-
-
-def _common(one: Sequence[object], other: Sequence[object]) -> int:
-    """How many items two sequences start with together."""
-    for place, (mine, yours) in enumerate(zip(one, other, strict=False)):
-        if mine is not yours:
-            return place
-    return min(len(one), len(other))
 
 
 class _Telling(NamedTuple):

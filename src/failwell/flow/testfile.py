@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from failwell import errors
 from failwell.errors import TooManyStates
+from failwell.flow.explore import ORDINARY
 from failwell.flow.states import keeps_state, transitions
 from failwell.flow.story import Step, told
 from failwell.policy import Pattern, labels, matching
@@ -42,9 +43,6 @@ class Subject(NamedTuple):
     command: str
 
 
-_CANDIDATES: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, OSError, ValueError, RuntimeError)
-
-
 def kinds_of_failure(layers: Iterable[Pattern], *, bare: bool = False) -> tuple[type[Exception], ...]:
     """An exception type for each way in which the layers tell failures apart.
 
@@ -55,7 +53,7 @@ def kinds_of_failure(layers: Iterable[Pattern], *, bare: bool = False) -> tuple[
         bare: Whether types count that want other arguments than a message; the explorer raises them without any.
     """
     filters: list[Any] = []
-    types: list[type[Exception]] = [*_CANDIDATES]
+    types: list[type[Exception]] = [*ORDINARY]
     for layer in layers:
         for name, on in layer.describe().items():
             if name == "on" or name.endswith("_on"):

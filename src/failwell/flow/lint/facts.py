@@ -25,7 +25,7 @@ from failwell.events import (
     TimedOut,
     Waiting,
 )
-from failwell.flow.path import Choice, Path
+from failwell.flow.path import Choice, Path, shared_beginning
 
 __all__ = [
     "Attempted",
@@ -241,11 +241,7 @@ class Facts:
         before: tuple[Choice | Event, ...] = ()
         for path in paths:
             trace = path.trace
-            common = 0
-            for mine, yours in zip(before, trace, strict=False):
-                if mine is not yours:
-                    break
-                common += 1
+            common = shared_beginning(before, trace)
             self._leave(nodes, common)
             for item in trace[common:]:
                 node = _Node(nodes[-1].moment)
