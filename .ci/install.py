@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
-EXTRAS = ["http", "examples", "site", "bench"]
+EXTRAS = ["http", "examples", "site", "load", "bench"]
 UV = "uv==0.13.9"
 PIP = [sys.executable, "-m", "pip"]
 UV_PIP = [sys.executable, "-m", "uv", "pip"]

@@ -20,11 +20,16 @@ __all__ = [
     "BulkheadFullError",
     "BulkheadTimeoutError",
     "CircuitOpenError",
+    "ConcurrencyLimitedError",
+    "ConfigurationError",
+    "DeadlineExceeded",
     "ErrorContext",
     "IllegalTransition",
+    "LoadShedError",
     "NotDeterministic",
     "PermanentError",
     "RateLimitedError",
+    "ReadOnlyError",
     "RecoveryError",
     "SagaError",
     "TimeoutExceeded",
@@ -96,6 +101,22 @@ class TimeoutExceeded(RecoveryError, TimeoutError):
 
     def __init__(self, seconds: float, operation: str = "operation") -> None:
         super().__init__(f"{operation} took longer than {seconds:g} s")
+        self.seconds = seconds
+        self.operation = operation
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.seconds, self.operation), self.__dict__
+
+
+class DeadlineExceeded(RecoveryError, TimeoutError):
+    """The deadline that an operation runs under has passed.
+
+    Attributes:
+        seconds: The time that there was in all.
+    """
+
+    def __init__(self, seconds: float, operation: str = "operation") -> None:
+        super().__init__(f"{operation} was not done by its deadline of {seconds:g} s")
         self.seconds = seconds
         self.operation = operation
 
@@ -210,6 +231,72 @@ class BulkheadFullError(RecoveryError):
 
 class BulkheadTimeoutError(BulkheadFullError):
     """A call waited too long in the queue of a bulkhead."""
+
+
+class ConcurrencyLimitedError(RecoveryError):
+    """An adaptive limit refused a call because as many as it lets through at the moment are under way.
+
+    Attributes:
+        operation: The operation that was not called.
+        limit: How many calls the limit lets through at the moment.
+    """
+
+    def __init__(self, operation: str = "operation", limit: int = 0) -> None:
+        self.operation = operation
+        self.limit = limit
+        super().__init__(f"{operation} was not called: {limit} calls are under way, which is the limit at the moment")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.limit), self.__dict__
+
+
+class LoadShedError(RecoveryError):
+    """A load shedder refused a call because more important ones need what there is.
+
+    Attributes:
+        operation: The operation that was not called.
+        priority: The priority of the call.
+    """
+
+    def __init__(self, operation: str = "operation", priority: object = "", retry_after: float | None = None) -> None:
+        self.operation = operation
+        self.priority = priority
+        self.retry_after = retry_after
+        super().__init__(f"{operation} was not called: calls of priority {priority} are shed at the moment")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation, self.priority, self.retry_after), self.__dict__
+
+
+class ReadOnlyError(RecoveryError):
+    """A change was refused because the service only reads at the moment.
+
+    Attributes:
+        operation: The operation that was not called.
+    """
+
+    def __init__(self, operation: str = "operation") -> None:
+        self.operation = operation
+        super().__init__(f"{operation} was not called: it changes something, and only reading is possible now")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation,), self.__dict__
+
+
+class ConfigurationError(RecoveryError, ValueError):
+    """A configuration cannot be used.
+
+    Attributes:
+        key: The offending key, with dots between its parts.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        self.reason = reason
+        super().__init__(f"{key}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.key, self.reason), self.__dict__
 
 
 class UnknownRouteError(RecoveryError, LookupError):

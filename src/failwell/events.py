@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 from failwell.errors import ErrorContext, current_context
 
 __all__ = [
+    "Alerted",
     "Attempt",
     "CacheHit",
     "CacheMiss",
@@ -31,9 +32,20 @@ __all__ = [
     "Compensated",
     "Compensating",
     "CompensationFailed",
+    "CredentialRefreshFailed",
+    "CredentialRefreshed",
+    "CredentialRefreshing",
     "Event",
+    "FaultInjected",
+    "FeatureDegraded",
+    "FeatureRestored",
     "FellBack",
     "GaveUp",
+    "HealthChanged",
+    "Hedged",
+    "ItemFailed",
+    "ItemSucceeded",
+    "LimitChanged",
     "Listener",
     "Outcome",
     "Queued",
@@ -161,6 +173,50 @@ class GaveUp(Event):
     reason: str
 
 
+class CredentialRefreshing(Event):
+    """A new credential is asked for; ``reason`` says why the old one does not do."""
+
+    __slots__ = ()
+    role = "recovery"
+    EXPIRED: ClassVar = "expired"
+    REFUSED: ClassVar = "refused"
+    reason: str
+
+
+class CredentialRefreshed(Event):
+    """There is a new credential, for everybody who waited for it."""
+
+    __slots__ = ()
+    role = "success"
+
+
+class CredentialRefreshFailed(Event):
+    """No new credential was to be had: the refresh ended with ``error``."""
+
+    __slots__ = ()
+    role = "error"
+    error: BaseException
+
+
+class ItemSucceeded(Event):
+    """Item ``index`` (from 0) of a batch is done, at attempt ``attempts``."""
+
+    __slots__ = ()
+    role = "success"
+    index: int
+    attempts: int
+
+
+class ItemFailed(Event):
+    """Item ``index`` (from 0) of a batch finally failed with ``error``, after ``attempts`` attempts."""
+
+    __slots__ = ()
+    role = "error"
+    index: int
+    attempts: int
+    error: BaseException
+
+
 # --- not waiting any longer ----------------------------------------------------------------------
 
 
@@ -170,6 +226,14 @@ class TimedOut(Event):
     __slots__ = ()
     role = "error"
     seconds: float
+
+
+class Hedged(Event):
+    """Attempt ``number`` (the first call is 1) starts beside those that have not answered yet."""
+
+    __slots__ = ()
+    role = "recovery"
+    number: int
 
 
 # --- not calling ---------------------------------------------------------------------------------
@@ -216,6 +280,15 @@ class CircuitClosed(Event):
 
     __slots__ = ()
     role = "success"
+
+
+class LimitChanged(Event):
+    """An adaptive limit lets ``after`` calls be under way at once, where it were ``before``."""
+
+    __slots__ = ()
+    role = "decision"
+    before: int
+    after: int
 
 
 # --- what foreign code does, which reports nothing by itself -----------------------------------------
@@ -309,6 +382,23 @@ class StoreFailed(Event):
     error: BaseException
 
 
+class FeatureDegraded(Event):
+    """Feature ``feature`` is left out or answered by its fallback; ``error`` is why (None: it is switched off)."""
+
+    __slots__ = ()
+    role = "recovery"
+    feature: str
+    error: BaseException | None
+
+
+class FeatureRestored(Event):
+    """Feature ``feature`` is there again."""
+
+    __slots__ = ()
+    role = "success"
+    feature: str
+
+
 # --- undoing -------------------------------------------------------------------------------------
 
 
@@ -352,6 +442,34 @@ class CompensationFailed(Event):
     role = "error"
     step: str
     error: BaseException
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+class HealthChanged(Event):
+    """What a health check looks at is now ``status``; ``error`` is what the last probe ended with, if it failed."""
+
+    __slots__ = ()
+    role = "decision"
+    status: str
+    error: BaseException | None
+
+
+class Alerted(Event):
+    """Somebody was told: ``count`` errors were counted."""
+
+    __slots__ = ()
+    role = "error"
+    count: int
+
+
+class FaultInjected(Event):
+    """A test made ``fault`` happen to a call that might have gone well."""
+
+    __slots__ = ()
+    role = "error"
+    fault: str
 
 
 # --- listening -----------------------------------------------------------------------------------
