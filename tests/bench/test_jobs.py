@@ -29,6 +29,15 @@ PROOFS: dict[str, tuple[Function, Function]] = {
     "cache": (jobs.check_cache, either(by_hand.cache, by_hand.async_cache)),
     "stack": (jobs.check_stack, either(by_hand.stack, by_hand.async_stack)),
     "breaker": (jobs.check_breaker, either(by_hand.breaker, by_hand.async_breaker)),
+    "open breaker": (
+        jobs.check_open_breaker,
+        lambda fn, other: by_hand.answered(either(by_hand.breaker, by_hand.async_breaker)(fn), other),
+    ),
+    "bucket": (jobs.check_limiter, either(by_hand.limiter, by_hand.async_limiter)),
+    "window": (jobs.check_limiter, either(by_hand.window, by_hand.async_window)),
+    "bulkhead": (jobs.check_bulkhead, either(by_hand.bulkhead, by_hand.async_bulkhead)),
+    "router": (jobs.check_router, either(by_hand.router, by_hand.async_router)),
+    "validate": (jobs.check_validate, either(by_hand.validate, by_hand.async_validate)),
 }
 
 
@@ -188,6 +197,32 @@ def test_a_breaker_that_opens_too_late_is_noticed(stage: Stage):
 
     with pytest.raises(jobs.NotDoingTheJob):
         jobs.check_breaker(stage, counting_two)
+
+
+def test_a_limiter_that_saves_up_two_bursts_is_noticed(stage: Stage):
+    def twice(fn: Function, rate: int, per: float) -> Function:
+        made = time.monotonic()
+        admitted: list[float] = []
+
+        def admit() -> None:
+            saved_up = rate if time.monotonic() > made + per else 0
+            if len(admitted) >= rate + saved_up:
+                raise by_hand.TooMany
+            admitted.append(time.monotonic())
+
+        async def limited_async(value: object) -> object:
+            admit()
+            return await fn(value)
+
+        def limited(value: object) -> object:
+            admit()
+            return fn(value)
+
+        return limited_async if stage.is_async else limited
+
+    jobs.check_limiter_at_first(stage, twice)
+    with pytest.raises(jobs.NotDoingTheJob, match="burst"):
+        jobs.check_limiter(stage, twice)
 
 
 def test_pauses_are_counted():

@@ -1,4 +1,4 @@
-"""What a call costs: ours, by hand, and with eleven other libraries, measured in one run.
+"""What a call costs: ours, by hand, and with fifteen other libraries, measured in one run.
 
 `python -m failwell.bench` (or `make bench`) measures and prints; `table()` is the last recorded run as Markdown.
 """

@@ -5,8 +5,10 @@ These know what they need and nothing more: one kind of error, no events, no cho
 
 import asyncio
 import functools
+import inspect
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -226,3 +228,184 @@ def async_breaker(fn: Function) -> Function:
         return result
 
     return guarded
+
+
+def answered(guarded: Function, alternative: Function) -> Function:
+    """Any breaker, with an answer for whatever it ends with: its rejections, and the failures before them."""
+    if inspect.iscoroutinefunction(alternative):
+
+        async def answering_async(value: object) -> object:
+            try:
+                return await guarded(value)
+            except Exception:
+                return await alternative(value)
+
+        return answering_async
+
+    def answering(value: object) -> object:
+        try:
+            return guarded(value)
+        except Exception:
+            return alternative(value)
+
+    return answering
+
+
+class TooMany(Exception):
+    """What the limits below reject a call with."""
+
+
+def limiter(fn: Function, rate: int, per: float) -> Function:
+    """A token bucket: no lock, and nobody waits."""
+    tokens, filled = float(rate), time.monotonic()
+
+    @functools.wraps(fn)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        nonlocal tokens, filled
+        now = time.monotonic()
+        tokens, filled = min(rate, tokens + (now - filled) * rate / per), now
+        if tokens < 1:
+            raise TooMany
+        tokens -= 1
+        return fn(*args, **kwargs)
+
+    return limited
+
+
+def async_limiter(fn: Function, rate: int, per: float) -> Function:
+    """A token bucket: nobody waits."""
+    tokens, filled = float(rate), time.monotonic()
+
+    @functools.wraps(fn)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        nonlocal tokens, filled
+        now = time.monotonic()
+        tokens, filled = min(rate, tokens + (now - filled) * rate / per), now
+        if tokens < 1:
+            raise TooMany
+        tokens -= 1
+        return await fn(*args, **kwargs)
+
+    return limited
+
+
+def window(fn: Function, rate: int, per: float) -> Function:
+    """The times of the calls of one window: no lock, and nobody waits."""
+    starts: deque[float] = deque()
+
+    @functools.wraps(fn)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        now = time.monotonic()
+        while starts and starts[0] <= now - per:
+            starts.popleft()
+        if len(starts) >= rate:
+            raise TooMany
+        starts.append(now)
+        return fn(*args, **kwargs)
+
+    return limited
+
+
+def async_window(fn: Function, rate: int, per: float) -> Function:
+    """The times of the calls of one window: nobody waits."""
+    starts: deque[float] = deque()
+
+    @functools.wraps(fn)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        now = time.monotonic()
+        while starts and starts[0] <= now - per:
+            starts.popleft()
+        if len(starts) >= rate:
+            raise TooMany
+        starts.append(now)
+        return await fn(*args, **kwargs)
+
+    return limited
+
+
+def bulkhead(fn: Function, most: int) -> Function:
+    """A semaphore; nobody waits."""
+    slots = threading.Semaphore(most)
+
+    @functools.wraps(fn)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if not slots.acquire(blocking=False):
+            raise TooMany
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            slots.release()
+
+    return limited
+
+
+def async_bulkhead(fn: Function, most: int) -> Function:
+    """`asyncio.Semaphore`, which everybody waits for."""
+    slots = asyncio.Semaphore(most)
+
+    @functools.wraps(fn)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with slots:
+            return await fn(*args, **kwargs)
+
+    return limited
+
+
+def router(fn: Function, other: Function) -> Function:
+    """An `if`."""
+
+    @functools.wraps(fn)
+    def routing(value: int) -> Any:
+        return fn(value) if value > 0 else other(value)
+
+    return routing
+
+
+def async_router(fn: Function, other: Function) -> Function:
+    """An `if`."""
+
+    @functools.wraps(fn)
+    async def routing(value: int) -> Any:
+        return await (fn(value) if value > 0 else other(value))
+
+    return routing
+
+
+def is_positive(value: int) -> bool:
+    """What arguments have to be."""
+    return value > 0
+
+
+def is_small(value: int) -> bool:
+    """What results have to be."""
+    return value < 1000
+
+
+def validate(fn: Function) -> Function:
+    """Two checks."""
+
+    @functools.wraps(fn)
+    def validating(value: int) -> Any:
+        if not is_positive(value):
+            raise ValueError(value)
+        result = fn(value)
+        if not is_small(result):
+            raise ValueError(result)
+        return result
+
+    return validating
+
+
+def async_validate(fn: Function) -> Function:
+    """Two checks."""
+
+    @functools.wraps(fn)
+    async def validating(value: int) -> Any:
+        if not is_positive(value):
+            raise ValueError(value)
+        result = await fn(value)
+        if not is_small(result):
+            raise ValueError(result)
+        return result
+
+    return validating

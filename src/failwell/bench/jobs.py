@@ -21,6 +21,12 @@ ATTEMPTS: Final = 3
 FAILURES: Final = 5
 #: A time limit or a time to live that never ends while the clock is watched.
 LONG: Final = 3600.0
+#: As many calls in a time as nobody makes, and the time: short, because some remember all calls of that time.
+OFTEN: Final = 10**9
+#: See `OFTEN`, in seconds.
+BRIEFLY: Final = 0.01
+#: More calls at once than anybody makes.
+MANY: Final = 1_000
 #: A time limit that ends soon, to see that it ends.
 SHORT: Final = 0.02
 #: How long a hanging operation hangs unless it is stopped. Not for ever: a contender without a time limit has to be
@@ -83,10 +89,10 @@ def scripted(stage: Stage, *script: Step) -> tuple[Callable[..., Any], Tally]:
     return (async_operation if stage.is_async else operation), tally
 
 
-def raises(stage: Stage, fn: Callable[..., Any]) -> Exception | None:
+def raises(stage: Stage, fn: Callable[..., Any], argument: object = 1) -> Exception | None:
     """The exception that a call ends with, or None."""
     try:
-        stage.call(fn, 1)
+        stage.call(fn, argument)
     except Exception as error:
         return error
     return None
@@ -324,3 +330,95 @@ def check_breaker(stage: Stage, build: Build) -> None:
     for _ in range(2 * FAILURES + 10):
         raises(stage, made)
     expect(tally.calls == 2 * FAILURES, f"a breaker opens after {2 * FAILURES} of these calls, not {tally.calls}")
+
+
+def check_open_breaker(stage: Stage, build: Build) -> None:
+    """Once open, it answers at once and the operation is left alone."""
+    operation, tally = scripted(stage, ConnectionError)
+    made = stage.build(build, operation, instead(stage))
+    answers = {stage.call(made, 7) for _ in range(FAILURES + 10)}
+    expect(answers == {"alternative"}, f"a rejection is caught and answered, not {answers}")
+    expect(tally.calls == FAILURES, f"an open breaker makes no calls: {FAILURES}, not {tally.calls}")
+
+
+def check_limiter(stage: Stage, build: Build) -> None:
+    """The same after a quiet time, in which nobody may save up more than one burst."""
+    check_limiter_at_first(stage, build)
+    operation, tally = scripted(stage, "ok")
+    made = stage.build(build, operation, 3, 5 * SHORT)
+    stage.call(asyncio.sleep if stage.is_async else time.sleep, 10 * SHORT)
+    started = time.monotonic()
+    while time.monotonic() < started + SHORT:
+        raises(stage, made)
+    expect(tally.calls <= 5, f"no burst is larger than 3 calls (and what the time since then allows): {tally.calls}")
+
+
+def check_limiter_at_first(stage: Stage, build: Build) -> None:
+    """As many calls as allowed are made at once; one more is refused, or waits."""
+    operation, tally = scripted(stage, "ok")
+    made = stage.build(build, operation, 3, 10 * SHORT)
+    started = time.monotonic()
+    for _ in range(3):
+        expect(stage.call(made, 7) == 7, "a limiter returns what the operation returned")
+    at_once = time.monotonic() - started
+    refused = raises(stage, made) is not None
+    waited = time.monotonic() - started - at_once
+    expect(refused or waited > SHORT, "one call too many is refused or waits")
+    expect(tally.calls == 3 + (not refused), "a call that is refused is not made")
+
+
+def check_bulkhead(stage: Stage, build: Build) -> None:
+    """Two calls are under way at once, and no third."""
+    inside: set[object] = set()
+    seen: list[int] = []
+
+    @contextlib.contextmanager
+    def counted() -> Generator[None, None, None]:
+        call = object()
+        inside.add(call)
+        seen.append(len(inside))
+        yield
+        inside.remove(call)
+
+    def operation(value: object) -> object:
+        with counted():
+            time.sleep(SHORT)
+        return value
+
+    async def async_operation(value: object) -> object:
+        with counted():
+            await asyncio.sleep(SHORT)
+        return value
+
+    made = stage.build(build, async_operation if stage.is_async else operation, 2)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(made(7) for _ in range(4)), return_exceptions=True)
+
+    if stage.is_async:
+        stage.call(all_at_once)
+    else:
+        threads = [threading.Thread(target=raises, args=(stage, made)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    expect(max(seen) == 2, f"two calls are under way at once, not {max(seen)}")
+    expect(stage.call(made, 7) == 7, "a bulkhead returns what the operation returned, also when it was full before")
+
+
+def check_router(stage: Stage, build: Build) -> None:
+    """The route is taken that the argument names."""
+    operation, tally = scripted(stage, "ok")
+    made = stage.build(build, operation, instead(stage))
+    expect(stage.call(made, 1) == 1 and stage.call(made, -1) == "alternative", "the argument selects the route")
+    expect(tally.calls == 1, "only the route that was selected is called")
+
+
+def check_validate(stage: Stage, build: Build) -> None:
+    """What is valid passes; what is not is refused before the call, or after it."""
+    operation, tally = scripted(stage, "ok")
+    made = stage.build(build, operation)
+    expect(stage.call(made, 1) == 1, "a valid argument and a valid result pass")
+    expect(raises(stage, made, -1) is not None and tally.calls == 1, "no call is made with a bad argument")
+    expect(raises(stage, made, 1000) is not None and tally.calls == 2, "a bad result is not returned")

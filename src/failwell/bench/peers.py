@@ -1,4 +1,4 @@
-"""Eleven other libraries, each configured to do the job of a row.
+"""Fifteen other libraries, each configured to do the job of a row.
 
 Three attempts, `ConnectionError` only, no wait, no logging. Where a library offers several ways, it gets the one
 that its documentation shows and that is fastest here. The comment in each function names the option that was used
@@ -24,15 +24,20 @@ Function = Callable[..., Any]
 
 #: Distributions, and the modules that somebody imports who needs these patterns.
 PEERS: Final[dict[str, tuple[str, ...]]] = {
+    "aiolimiter": ("aiolimiter",),
+    "anyio": ("anyio",),
     "async-lru": ("async_lru",),
     "backoff": ("backoff",),
     "cachetools": ("cachetools",),
     "circuitbreaker": ("circuitbreaker",),
-    "hyx": ("hyx.retry", "hyx.timeout", "hyx.fallback", "hyx.circuitbreaker"),
+    "hyx": ("hyx.retry", "hyx.timeout", "hyx.fallback", "hyx.circuitbreaker", "hyx.ratelimit", "hyx.bulkhead"),
+    "interlock-cb": ("interlock",),
+    "limits": ("limits", "limits.aio"),
     "opnieuw": ("opnieuw",),
     "purgatory": ("purgatory",),
     "pybreaker": ("pybreaker",),
     "pyfailsafe": ("failsafe",),
+    "pyrate-limiter": ("pyrate_limiter",),
     "stamina": ("stamina",),
     "tenacity": ("tenacity",),
 }
@@ -397,3 +402,126 @@ def pyfailsafe_breaker(fn: Function) -> Function:
     failsafe = _load("failsafe")
     breaker = failsafe.CircuitBreaker(maximum_failures=FAILURES, reset_timeout_seconds=LONG)
     return functools.partial(failsafe.Failsafe(circuit_breaker=breaker).run, fn)
+
+
+def interlock_breaker(fn: Function) -> Function:
+    """Interlock's decorator. It counts shares only: all of the last five calls."""
+    # README, "Quickstart"; `Config` and its docstring.
+    interlock = _load("interlock")
+    config = interlock.Config(
+        failure_rate_threshold=1.0,
+        minimum_number_of_calls=FAILURES,
+        window_size=FAILURES,
+        wait_duration_in_open=LONG,
+    )
+    made: Function = interlock.CircuitBreaker(name=f"failwell.bench.{next(_names)}", config=config)(fn)
+    return made
+
+
+# --- rate limiter --------------------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """What a call ends with that a limiter said no to, where the library leaves that to its user."""
+
+
+def aiolimiter_limiter(fn: Function, rate: int, per: float) -> Function:
+    """Aiolimiter's leaky bucket, as a context manager; a call too many waits."""
+    # Docs, "Usage": `AsyncLimiter(max_rate, time_period)` and `async with`.
+    bucket = _load("aiolimiter").AsyncLimiter(rate, per)
+
+    @functools.wraps(fn)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with bucket:
+            return await fn(*args, **kwargs)
+
+    return limited
+
+
+def hyx_limiter(fn: Function, rate: int, per: float) -> Function:
+    """Hyx's decorator with a token bucket."""
+    # Docs, "Rate Limiters", "Token Bucket".
+    made: Function = _load("hyx.ratelimit").tokenbucket(max_executions=rate, per_time_secs=per, bucket_size=rate)(fn)
+    return made
+
+
+def limits_limiter(fn: Function, rate: int, per: float) -> Function:
+    """Limits' moving window in memory."""
+    # Docs, "Quickstart": a strategy on a storage, `hit`. Its items know whole seconds only.
+    limits = _load("limits")
+    item = limits.RateLimitItemPerSecond(rate, max(1, round(per)))
+    if inspect.iscoroutinefunction(fn):
+        aio = _load("limits.aio")
+        window = aio.strategies.MovingWindowRateLimiter(aio.storage.MemoryStorage())
+
+        @functools.wraps(fn)
+        async def limited_async(*args: Any, **kwargs: Any) -> Any:
+            if not await window.hit(item, "bench"):
+                raise Refused
+            return await fn(*args, **kwargs)
+
+        return limited_async
+    moving = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
+
+    @functools.wraps(fn)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if not moving.hit(item, "bench"):
+            raise Refused
+        return fn(*args, **kwargs)
+
+    return limited
+
+
+def pyrate_limiter(fn: Function, rate: int, per: float) -> Function:
+    """Pyrate-limiter's window in memory, which does not wait."""
+    # README, "Quickstart" and "Limiter": `try_acquire(..., blocking=False)`; `try_acquire_async` on a loop.
+    pyrate = _load("pyrate_limiter")
+    limiter = pyrate.Limiter(pyrate.Rate(rate, max(1, round(per * 1000))))
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def limited_async(*args: Any, **kwargs: Any) -> Any:
+            if not await limiter.try_acquire_async("bench", blocking=False):
+                raise Refused
+            return await fn(*args, **kwargs)
+
+        return limited_async
+
+    @functools.wraps(fn)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if not limiter.try_acquire("bench", blocking=False):
+            raise Refused
+        return fn(*args, **kwargs)
+
+    return limited
+
+
+# --- bulkhead ------------------------------------------------------------------------------------------------------
+
+
+def hyx_bulkhead(fn: Function, most: int) -> Function:
+    """Hyx's decorator."""
+    # Docs, "Bulkhead".
+    made: Function = _load("hyx.bulkhead").bulkhead(max_concurrency=most, max_capacity=most)(fn)
+    return made
+
+
+def interlock_bulkhead(fn: Function, most: int) -> Function:
+    """Interlock's pipeline with a bulkhead only."""
+    # Docs, "Resilience pipeline".
+    interlock = _load("interlock")
+    made: Function = interlock.Pipeline(interlock.BulkheadStrategy(most))(fn)
+    return made
+
+
+def anyio_bulkhead(fn: Function, most: int) -> Function:
+    """Anyio's `CapacityLimiter`, which everybody waits for."""
+    # Docs, "Using synchronization primitives", "Capacity limiters".
+    slots = _load("anyio").CapacityLimiter(most)
+
+    @functools.wraps(fn)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with slots:
+            return await fn(*args, **kwargs)
+
+    return limited

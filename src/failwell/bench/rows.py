@@ -1,13 +1,11 @@
 """The rows of the benchmark: what is measured, and who takes part."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
-import failwell
-from failwell import backoff
-from failwell.bench import by_hand, jobs, peers
-from failwell.bench.jobs import ATTEMPTS, FAILURES, LONG, Build
+from failwell.bench import by_hand, jobs, ours, peers
+from failwell.bench.jobs import BRIEFLY, LONG, MANY, OFTEN, Build
 from failwell.bench.timing import Stage
 
 Function = Callable[..., Any]
@@ -66,46 +64,6 @@ def _peer(library: str, build: Build, name: str = "", note: str = "") -> Contend
     return Contender(name or library, "peer", build, library, note)
 
 
-# --- ours ----------------------------------------------------------------------------------------------------------
-
-
-def our_retry(fn: Function) -> Function:
-    """Three attempts without a wait."""
-    return failwell.Retry(ATTEMPTS, backoff=backoff.Fixed(0), on=ConnectionError)(fn)
-
-
-def our_fallback(fn: Function, alternative: Function) -> Function:
-    """One alternative."""
-    return failwell.Fallback(alternative, on=ConnectionError)(fn)
-
-
-def our_timeout(fn: Function, seconds: float) -> Function:
-    """A time limit."""
-    return failwell.Timeout(seconds)(fn)
-
-
-def our_cache(fn: Function, ttl: float) -> Function:
-    """A cache whose entries expire."""
-    return failwell.Cache(ttl)(fn)
-
-
-def our_stack(fn: Function, alternative: Function, seconds: float) -> Function:
-    """The three of them, composed."""
-    stack = (
-        failwell.Fallback(alternative)
-        >> failwell.Retry(ATTEMPTS, backoff=backoff.Fixed(0))
-        >> failwell.Timeout(seconds)
-    )
-    return stack(fn)
-
-
-def our_breaker(fn: Function) -> Function:
-    """A circuit breaker, as soon as there is one."""
-    breaker = cast(Any, failwell).CircuitBreaker(failure_threshold=FAILURES, recovery_timeout=LONG)
-    made: Function = breaker(fn)
-    return made
-
-
 # --- what is timed: the arguments of `build`, the operation first --------------------------------------------------
 
 
@@ -133,6 +91,28 @@ def _succeeding_for_long(stage: Stage) -> Sequence[Any]:
     return _plain(stage), LONG
 
 
+def _answered(build: Build) -> Build:
+    """A breaker, with an answer for its rejections."""
+
+    def answered(fn: Function, alternative: Function) -> Function:
+        return by_hand.answered(build(fn), alternative)
+
+    return answered
+
+
+def _opened(contenders: Sequence[Contender]) -> list[Contender]:
+    """The same breakers, for the calls that they refuse."""
+    return [replace(contender, build=_answered(contender.build)) for contender in contenders]
+
+
+def _often(stage: Stage) -> Sequence[Any]:
+    return _plain(stage), OFTEN, BRIEFLY
+
+
+def _many(stage: Stage) -> Sequence[Any]:
+    return _plain(stage), MANY
+
+
 def _limited(operation: Function) -> Callable[[Stage], Sequence[Any]]:
     return lambda stage: (operation, LONG)
 
@@ -153,7 +133,7 @@ def _instead(stage: Stage, operation: Function) -> Function:
 
 _RETRY: Final = (
     _hand(by_hand.retry),
-    _ours(our_retry),
+    _ours(ours.retry),
     _peer("backoff", peers.backoff_retry),
     _peer("opnieuw", peers.opnieuw_retry),
     _peer("stamina", peers.stamina_retry),
@@ -171,7 +151,7 @@ _ASYNC_RETRY: Final = (
 )
 _FALLBACK: Final = (
     _hand(by_hand.fallback),
-    _ours(our_fallback),
+    _ours(ours.fallback),
     _peer("tenacity", peers.tenacity_fallback, note="one attempt and a `retry_error_callback`"),
 )
 _ASYNC_FALLBACK: Final = (
@@ -182,7 +162,7 @@ _ASYNC_FALLBACK: Final = (
 )
 _TIMEOUT: Final = (
     _hand(by_hand.in_thread, "by hand: a thread for each call"),
-    _ours(our_timeout),
+    _ours(ours.timeout),
     Contender(
         "ThreadPoolExecutor",
         "information",
@@ -192,14 +172,14 @@ _TIMEOUT: Final = (
 )
 _ASYNC_TIMEOUT: Final = (
     _hand(by_hand.async_timeout, "by hand: `asyncio.timeout`"),
-    _ours(our_timeout),
+    _ours(ours.timeout),
     Contender("asyncio.wait_for", "peer", peers.wait_for, note="standard library"),
     _peer("hyx", peers.hyx_timeout, "hyx, decorator"),
     _peer("hyx", peers.hyx_timeout_context, "hyx, context manager"),
 )
 _CACHE: Final = (
     _hand(by_hand.cache, note="no lock, no limit on its size, `1` and `1.0` are the same key"),
-    _ours(our_cache),
+    _ours(ours.cache),
     _peer("cachetools", peers.cachetools_cache, "cachetools", "no lock"),
     _peer("cachetools", peers.cachetools_cache_locked, "cachetools, lock"),
     Contender(
@@ -212,19 +192,19 @@ _CACHE: Final = (
 )
 _ASYNC_CACHE: Final = (
     _hand(by_hand.async_cache, note="no limit on its size, `1` and `1.0` are the same key"),
-    _ours(our_cache),
+    _ours(ours.cache),
     _peer("async-lru", peers.async_lru_cache),
 )
 _STACK: Final = (
     _hand(by_hand.stack, note="a thread for each attempt"),
-    _ours(our_stack),
+    _ours(ours.stack),
     _peer("backoff", peers.backoff_stack, "backoff + by hand"),
     _peer("stamina", peers.stamina_stack, "stamina + by hand"),
     _peer("tenacity", peers.tenacity_stack, "tenacity + by hand", "its callback as the fallback"),
 )
 _ASYNC_STACK: Final = (
     _hand(by_hand.async_stack, note="one function, `asyncio.timeout` in its loop"),
-    _ours(our_stack),
+    _ours(ours.stack),
     _peer("backoff", peers.backoff_stack, "backoff + by hand", "`asyncio.timeout` and a `try`"),
     _peer("hyx", peers.hyx_stack, "hyx", "all three; its timeout as a context manager"),
     _peer("pyfailsafe", peers.pyfailsafe_stack, "pyfailsafe + `asyncio.timeout`"),
@@ -233,17 +213,61 @@ _ASYNC_STACK: Final = (
 )
 _BREAKER: Final = (
     _hand(by_hand.breaker, note="not safe in threads, no half-open state"),
-    _ours(our_breaker),
+    _ours(ours.breaker),
     _peer("circuitbreaker", peers.circuitbreaker_breaker),
+    _peer("interlock-cb", peers.interlock_breaker, note="a share of the last five calls"),
     _peer("purgatory", peers.purgatory_breaker),
     _peer("pybreaker", peers.pybreaker_breaker),
 )
 _ASYNC_BREAKER: Final = (
     _hand(by_hand.async_breaker, note="no half-open state"),
-    *_BREAKER[1:4],
+    *_BREAKER[1:5],
     _peer("hyx", peers.hyx_breaker),
     _peer("pyfailsafe", peers.pyfailsafe_breaker),
 )
+_BUCKET: Final = (
+    _hand(by_hand.limiter, note="a token bucket without a lock, nobody waits"),
+    _ours(ours.bucket),
+)
+_ASYNC_BUCKET: Final = (
+    _hand(by_hand.async_limiter, note="a token bucket, nobody waits"),
+    *_BUCKET[1:],
+    _peer("aiolimiter", peers.aiolimiter_limiter, note="a leaky bucket"),
+    Contender(
+        "hyx",
+        "information",
+        peers.hyx_limiter,
+        "hyx",
+        note="admits twice the burst after a quiet time",
+        check=jobs.check_limiter_at_first,
+    ),
+)
+_WINDOW: Final = (
+    _hand(by_hand.window, note="the times of the last calls, without a lock, nobody waits"),
+    _ours(ours.window),
+    _peer("limits", peers.limits_limiter, note="its moving window"),
+    _peer("pyrate-limiter", peers.pyrate_limiter),
+)
+_ASYNC_WINDOW: Final = (
+    _hand(by_hand.async_window, note="the times of the last calls, nobody waits"),
+    *_WINDOW[1:],
+)
+_BULKHEAD: Final = (
+    _hand(by_hand.bulkhead, note="`threading.Semaphore`, nobody waits"),
+    _ours(ours.bulkhead),
+    _peer("interlock-cb", peers.interlock_bulkhead),
+)
+_ASYNC_BULKHEAD: Final = (
+    _hand(by_hand.async_bulkhead, note="`asyncio.Semaphore`"),
+    _ours(ours.bulkhead),
+    _peer("anyio", peers.anyio_bulkhead),
+    _peer("hyx", peers.hyx_bulkhead),
+    _peer("interlock-cb", peers.interlock_bulkhead),
+)
+_ROUTER: Final = (_hand(by_hand.router, note="an `if`"), _ours(ours.router))
+_ASYNC_ROUTER: Final = (_hand(by_hand.async_router, note="an `if`"), _ours(ours.router))
+_VALIDATE: Final = (_hand(by_hand.validate), _ours(ours.validate))
+_ASYNC_VALIDATE: Final = (_hand(by_hand.async_validate), _ours(ours.validate))
 
 
 def _both(
@@ -263,7 +287,7 @@ def _both(
 
 
 def all_rows() -> list[Row]:
-    """Every row, those of patterns that are still to come left out."""
+    """Every row."""
     stack = "Fallback >> Retry >> Timeout"
     broken = "failure, then the alternative"
     on_threads = "sync, success (processor time of all threads)"
@@ -320,11 +344,37 @@ def all_rows() -> list[Row]:
     rows.append(
         Row("stack-sync", stack, on_threads, False, _STACK, jobs.check_stack, _stacked(jobs.plain), threads=True)
     )
-    if hasattr(failwell, "CircuitBreaker"):
-        rows += _both(
+    return [
+        *rows,
+        *_both(
             "breaker", "Circuit breaker", "success, closed", _BREAKER, _ASYNC_BREAKER, jobs.check_breaker, _succeeding
-        )
-    return rows
+        ),
+        *_both(
+            "breaker-open",
+            "Circuit breaker",
+            "open, the rejection is caught and answered",
+            _opened(_BREAKER),
+            _opened(_ASYNC_BREAKER),
+            jobs.check_open_breaker,
+            _failing_or_instead,
+            _instead,
+        ),
+        *_both("bucket", "Rate limiter", "admitted by a bucket", _BUCKET, _ASYNC_BUCKET, jobs.check_limiter, _often),
+        *_both("window", "Rate limiter", "admitted by a window", _WINDOW, _ASYNC_WINDOW, jobs.check_limiter, _often),
+        *_both("bulkhead", "Bulkhead", "a slot is free", _BULKHEAD, _ASYNC_BULKHEAD, jobs.check_bulkhead, _many),
+        *_both(
+            "router",
+            "Router",
+            "the first of two routes",
+            _ROUTER,
+            _ASYNC_ROUTER,
+            jobs.check_router,
+            _succeeding_or_instead,
+        ),
+        *_both(
+            "validate", "Validate", "argument and result", _VALIDATE, _ASYNC_VALIDATE, jobs.check_validate, _succeeding
+        ),
+    ]
 
 
 def find(key: str) -> Row:
