@@ -13,7 +13,21 @@ from failwell.policy import Pattern
 
 ROOT = Path(failwell.__file__).parent
 
-GROUND = ("errors", "recorded", "events", "runtime", "derive", "policy", "backoff", "virtual")
+GROUND = (
+    "virtual",
+    "redaction",
+    "context",
+    "classification",
+    "errors",
+    "recorded",
+    "events",
+    "runtime",
+    "switch",
+    "derive",
+    "policy",
+    "backoff",
+    "probing",
+)
 FLOORS: tuple[tuple[str, ...], ...] = (
     GROUND,
     ("patterns",),
@@ -26,6 +40,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 STDLIB_ONLY = {*GROUND, "patterns", "flow"}
 EXTRAS = {  # what an import inside a function may need, with a message that says what to install
     "patterns/fallback.py": {"httpx"},
+    "patterns/recovery.py": {"psutil"},
     "flow/draw/graphviz.py": {"pygraphviz", "graphviz"},
     "flow/draw/png.py": {"pygraphviz", "graphviz"},
     "flow/draw/svg.py": {"pygraphviz", "graphviz"},

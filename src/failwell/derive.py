@@ -20,10 +20,11 @@ import linecache
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from failwell.events import bus
 from failwell.runtime import TAKES_CALL, refuse_awaitable
+from failwell.switch import switch
 
 __all__ = ["Call", "PlainCall", "Underivable", "derive"]
 
@@ -78,7 +79,7 @@ Factory = Callable[..., Callable[..., Any]]
 _texts: weakref.WeakKeyDictionary[Any, _Text | None] = weakref.WeakKeyDictionary()
 
 
-def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool) -> Factory | None:
+def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool, switched: bool = False) -> Factory | None:
     """Make the factory of a specialised ``run``, or None where that cannot be done.
 
     Args:
@@ -86,6 +87,7 @@ def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool) -> Fac
         blocking: Whether awaits fall away.
         outermost: Whether it is called like the user's function (else with the arguments packed).
         innermost: Whether the next thing is the user's function (else another such layer).
+        switched: Whether it calls the protected function itself where policies are off; for an outermost one.
 
     Returns:
         ``factory(self, rt, following, name)``, which gives the function to call.
@@ -98,7 +100,7 @@ def derive(run: Any, *, blocking: bool, outermost: bool, innermost: bool) -> Fac
         except Exception:  # whatever is wrong with the text, the coroutine itself is what was imported
             _texts[run] = None
     text = _texts[run]
-    return None if text is None else text.factory(run, blocking, outermost, innermost)
+    return None if text is None else text.factory(run, blocking, outermost, innermost, switched)
 
 
 class _Text:
@@ -112,7 +114,7 @@ class _Text:
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else tree.body
         self.code = run.__code__
         self.node = _undecorated(body[0])
-        self.made: dict[tuple[bool, bool, bool], types.CodeType | None] = {}
+        self.made: dict[tuple[bool, ...], types.CodeType | None] = {}
         self._is_current()
         self._keeps_its_names()
 
@@ -137,8 +139,8 @@ class _Text:
         if not own.isdisjoint(_bound_names(self.node)) or not _OURS.isdisjoint(names):
             raise Underivable("run uses a name for something else than the text that is made of it")
 
-    def factory(self, run: Any, blocking: bool, outermost: bool, innermost: bool) -> Factory | None:
-        kind = blocking, outermost, innermost
+    def factory(self, run: Any, blocking: bool, outermost: bool, innermost: bool, switched: bool) -> Factory | None:
+        kind = blocking, outermost, innermost, switched
         if kind not in self.made:
             try:
                 self.made[kind] = self._specialised(*kind)
@@ -153,18 +155,20 @@ class _Text:
 
         def factory(policy: Any, runtime: Any, following: Any, name: str) -> Callable[..., Any]:
             call = PlainCall if blocking and innermost else Call
-            function: Callable[..., Any] = build(policy, runtime, following, name, call, refuse_awaitable, bus)
+            function: Callable[..., Any] = build(policy, runtime, following, name, call, refuse_awaitable, bus, switch)
             return function
 
         return factory
 
-    def _specialised(self, blocking: bool, outermost: bool, innermost: bool) -> types.CodeType:
+    def _specialised(self, blocking: bool, outermost: bool, innermost: bool, switched: bool) -> types.CodeType:
         me, call, rt = (a.arg for a in self.node.args.args)
         inside = {n.name for n in ast.walk(self.node) if isinstance(n, ast.AsyncFunctionDef) and n is not self.node}
         node = _Specialise({call, *inside}, call, rt, blocking, innermost).visit(copy.deepcopy(self.node))
         packed = [ast.arg("_args"), ast.arg("_kwargs")]
         node.args = _arguments([], *packed) if outermost else _arguments(packed)
-        parameters = [ast.arg(name) for name in (me, rt, "_next", "_name", "_Call", "_plain", "_bus")]
+        if switched:
+            node.body.insert(0, _bypass(node, rt, blocking))
+        parameters = [ast.arg(name) for name in (me, rt, "_next", "_name", "_Call", "_plain", "_bus", "_switch")]
         made = _function("_factory", parameters, [node, ast.Return(ast.Name(node.name, ast.Load()))])
         return _find(self._compile(made), lambda c: c.co_name == "_factory")
 
@@ -177,7 +181,7 @@ class _Text:
         return code
 
 
-_OURS = frozenset({"_args", "_kwargs", "_next", "_name", "_Call", "_plain", "_bus"})
+_OURS = frozenset({"_args", "_kwargs", "_next", "_name", "_Call", "_plain", "_bus", "_switch"})
 
 
 class _Specialise(ast.NodeTransformer):
@@ -269,6 +273,20 @@ class _Specialise(ast.NodeTransformer):
 
     def visit_comprehension(self, node: ast.comprehension) -> Any:
         return self._refuse(node) if node.is_async else self.generic_visit(node)
+
+
+def _bypass(node: ast.AST, rt: str, blocking: bool) -> ast.stmt:
+    """The way around all layers, to the protected function itself."""
+    made = ast.parse(
+        f"async def _(_args, _kwargs):\n"
+        f"    if _switch.touched and _switch.is_off():\n"
+        f"        return {'' if blocking else 'await '}{rt}.function(*_args, **_kwargs)"
+    )
+    [function] = cast("list[ast.AsyncFunctionDef]", made.body)
+    for one in ast.walk(function.body[0]):
+        if "lineno" in one._attributes:
+            ast.copy_location(one, node)
+    return function.body[0]
 
 
 def _undecorated(node: ast.AST) -> ast.AsyncFunctionDef:

@@ -1,19 +1,17 @@
-"""What failwell raises, and which errors are worth another attempt.
+"""What failwell raises, and what errors of your own can derive from.
 
-An error is *transient* (the same call may well succeed in a moment), *permanent* (it will fail the
-same way again) or *unknown*. Only transient errors are retried by default.
-
-Errors of well-known libraries are recognised by qualified name, so nothing is imported to know them.
+Which errors are worth another attempt is said in `failwell.classification`, where an error happened in
+`failwell.context`. Both are offered here too.
 """
 
 from __future__ import annotations
 
-import enum
 import functools
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from failwell.classification import Kind, classify, register, retry_after, transient
+from failwell.context import ErrorContext, Transport, context, context_of, current_context
 
 __all__ = [
     "AuthenticationError",
@@ -24,7 +22,9 @@ __all__ = [
     "ConfigurationError",
     "DeadlineExceeded",
     "ErrorContext",
+    "FeatureDisabledError",
     "IllegalTransition",
+    "Kind",
     "LoadShedError",
     "NotDeterministic",
     "PermanentError",
@@ -42,14 +42,12 @@ __all__ = [
     "ValidationFailed",
     "classify",
     "context",
+    "context_of",
     "current_context",
     "register",
     "retry_after",
     "transient",
 ]
-
-Kind = Literal["transient", "permanent", "unknown"]
-
 
 # --- errors for users to derive from ------------------------------------------------------------
 
@@ -77,6 +75,9 @@ class PermanentError(Exception):
 
 class AuthenticationError(PermanentError):
     """The credential was refused. Trying again helps only after it was refreshed."""
+
+
+register(transient=[TransientError], permanent=[PermanentError])
 
 
 # --- errors that failwell raises -----------------------------------------------------------------
@@ -283,6 +284,21 @@ class ReadOnlyError(RecoveryError):
         return type(self), (self.operation,), self.__dict__
 
 
+class FeatureDisabledError(RecoveryError):
+    """A feature was not asked because it is switched off.
+
+    Attributes:
+        operation: The feature.
+    """
+
+    def __init__(self, operation: str = "operation") -> None:
+        self.operation = operation
+        super().__init__(f"{operation} was not called: it is switched off")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.operation,), self.__dict__
+
+
 class ConfigurationError(RecoveryError, ValueError):
     """A configuration cannot be used.
 
@@ -389,313 +405,3 @@ class NotDeterministic(RecoveryError):
 
     Or it depends on something else that is not the same each time, such as the order of a set.
     """
-
-
-# --- the taxonomy --------------------------------------------------------------------------------
-
-_registered: dict[type[BaseException], Kind] = {}
-
-_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_TRANSIENT_GRPC = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
-_TRANSIENT_SQLSTATE = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
-_TRANSIENT_AWS = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-
-
-def _by_status(error: Any) -> Kind:
-    """The HTTP status decides: overload, gateway trouble and 500 pass; 4xx will stay."""
-    status = getattr(error, "status", None)
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    return "transient" if status in _TRANSIENT_STATUS else "permanent"
-
-
-def _by_reason(error: Any) -> Kind:
-    """A `URLError` only wraps what happened."""
-    return classify(error.reason) if isinstance(error.reason, BaseException) else "unknown"
-
-
-def _by_sql_state(error: Any) -> Kind:
-    """A lost connection, a deadlock or a serialization failure passes; a missing table does not."""
-    if getattr(error, "connection_invalidated", False):
-        return "transient"
-    driver_error = getattr(error, "orig", None)
-    state = getattr(driver_error, "sqlstate", None) or getattr(driver_error, "pgcode", None)
-    if state is not None:
-        return "transient" if state in _TRANSIENT_SQLSTATE or state.startswith("08") else "unknown"
-    return "transient" if "database is locked" in str(driver_error) else "unknown"
-
-
-def _by_grpc_code(error: Any) -> Kind:
-    code = getattr(error, "code", None)
-    name = getattr(code() if callable(code) else code, "name", "")
-    return "transient" if name in _TRANSIENT_GRPC else "permanent"
-
-
-def _by_aws_code(error: Any) -> Kind:
-    response: Any = getattr(error, "response", None) or {}
-    code = response.get("Error", {}).get("Code", "")
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return "transient" if code in _TRANSIENT_AWS or status in _TRANSIENT_STATUS else "permanent"
-
-
-_known: dict[str, Kind | Callable[[Any], Kind]] = {
-    # the standard library
-    "builtins.ConnectionError": "transient",
-    "builtins.TimeoutError": "transient",
-    "builtins.ValueError": "permanent",
-    "builtins.TypeError": "permanent",
-    "builtins.PermissionError": "permanent",
-    "builtins.LookupError": "permanent",
-    "builtins.AttributeError": "permanent",
-    "builtins.NameError": "permanent",
-    "builtins.AssertionError": "permanent",
-    "builtins.ArithmeticError": "permanent",
-    "builtins.NotImplementedError": "permanent",
-    "http.client.RemoteDisconnected": "transient",
-    "http.client.IncompleteRead": "transient",
-    "urllib.error.HTTPError": _by_status,
-    "urllib.error.URLError": _by_reason,
-    # HTTP clients
-    "httpx.TimeoutException": "transient",
-    "httpx.NetworkError": "transient",
-    "httpx.RemoteProtocolError": "transient",
-    "httpx.ProxyError": "transient",
-    "httpx.UnsupportedProtocol": "permanent",
-    "httpx.InvalidURL": "permanent",
-    "httpx.HTTPStatusError": _by_status,
-    "requests.exceptions.ConnectionError": "transient",
-    "requests.exceptions.Timeout": "transient",
-    "requests.exceptions.ChunkedEncodingError": "transient",
-    "requests.exceptions.SSLError": "permanent",
-    "requests.exceptions.HTTPError": _by_status,
-    "urllib3.exceptions.TimeoutError": "transient",
-    "urllib3.exceptions.ProtocolError": "transient",
-    "urllib3.exceptions.NewConnectionError": "transient",
-    "aiohttp.client_exceptions.ClientConnectionError": "transient",
-    "aiohttp.client_exceptions.ClientPayloadError": "transient",
-    "aiohttp.client_exceptions.ClientConnectorCertificateError": "permanent",
-    "aiohttp.client_exceptions.ClientSSLError": "permanent",
-    "aiohttp.client_exceptions.ClientResponseError": _by_status,
-    # databases and caches
-    "sqlalchemy.exc.DBAPIError": _by_sql_state,
-    "sqlalchemy.exc.IntegrityError": "permanent",
-    "sqlalchemy.exc.ProgrammingError": "permanent",
-    "sqlalchemy.exc.DataError": "permanent",
-    "sqlalchemy.exc.DisconnectionError": "transient",
-    "sqlalchemy.exc.TimeoutError": "transient",
-    "redis.exceptions.ConnectionError": "transient",
-    "redis.exceptions.TimeoutError": "transient",
-    "redis.exceptions.BusyLoadingError": "transient",
-    "redis.exceptions.TryAgainError": "transient",
-    "redis.exceptions.AuthenticationError": "permanent",
-    "redis.exceptions.AuthorizationError": "permanent",
-    # clouds and RPC
-    "botocore.exceptions.ConnectionError": "transient",
-    "botocore.exceptions.HTTPClientError": "transient",
-    "botocore.exceptions.ClientError": _by_aws_code,
-    "grpc.RpcError": _by_grpc_code,
-    "grpc.aio._call.AioRpcError": _by_grpc_code,
-}
-
-
-def register(*, transient: Iterable[type[BaseException]] = (), permanent: Iterable[type[BaseException]] = ()) -> None:
-    """Tell the taxonomy about your own error types. They and their subclasses are recognised from then on.
-
-    The nearest registered or known class of an error decides, so a subclass can differ from its base.
-
-    Args:
-        transient: Types that are worth another attempt.
-        permanent: Types that are not.
-
-    Raises:
-        TypeError: If something given is no exception type.
-    """
-    found: dict[type[BaseException], Kind] = {}
-    kinds: list[tuple[Kind, Iterable[Any]]] = [("transient", transient), ("permanent", permanent)]
-    for kind, types in kinds:
-        for error_type in types:
-            if not (isinstance(error_type, type) and issubclass(error_type, BaseException)):
-                raise TypeError(f"register({kind}=...) takes exception types, got {error_type!r}")
-            found[error_type] = kind
-    _registered.update(found)
-    _nearest.cache_clear()
-
-
-def classify(error: BaseException) -> Kind:
-    """Say whether an error is ``"transient"``, ``"permanent"`` or ``"unknown"``.
-
-    The nearest class in the error's MRO that was registered or is known decides.
-
-    Args:
-        error: The error to look at.
-    """
-    error_type: Any = type(error)
-    kind = _nearest(error_type)
-    return _asked(kind, error) if callable(kind) else kind
-
-
-@functools.lru_cache(maxsize=1024)
-def _nearest(error_type: type[BaseException]) -> Kind | Callable[[Any], Kind]:
-    """The entry of the nearest class that was registered or is known."""
-    for one in error_type.__mro__:
-        kind = _registered.get(one) or _OURS.get(one) or _known.get(f"{one.__module__}.{one.__qualname__}")
-        if kind is not None:
-            return kind
-    return "unknown"
-
-
-def _asked(kind: Callable[[Any], Kind], error: BaseException) -> Kind:
-    """What the entry of the nearest class says; an error too odd to be asked is unknown."""
-    try:
-        return kind(error)
-    except Exception:
-        return "unknown"
-
-
-_OURS: dict[type[BaseException], Kind] = {TransientError: "transient", PermanentError: "permanent"}
-
-
-def transient(error: BaseException) -> bool:
-    """The default of ``Retry(on=...)``: whether another attempt is worth it."""
-    return classify(error) == "transient"
-
-
-def retry_after(error: BaseException, now: Callable[[], float]) -> float | None:
-    """The seconds after which an error asks to be tried again, if it says so.
-
-    Looked for in the error's ``retry_after`` attribute (seconds or a `timedelta`), then in a ``Retry-After``
-    header of its ``response`` (seconds or an HTTP date, RFC 9110 section 10.2.3). Nonsense counts as not said.
-
-    Args:
-        error: The error to ask.
-        now: The wall clock (seconds since the epoch) that an HTTP date is compared with.
-    """
-    try:
-        said = _what_it_says(error)
-        if said is None:
-            return None
-        seconds = _in_seconds(said, now)
-    except Exception:  # whatever an odd error answers, it must not hide the error itself
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _what_it_says(error: Any) -> Any:
-    said = getattr(error, "retry_after", None)
-    if said is not None:
-        return said
-    response = getattr(error, "response", None)
-    headers = getattr(response, "headers", None) if response is not None else None
-    headers = headers or getattr(error, "headers", None)
-    if headers is None:
-        return None
-    get: Any = getattr(headers, "get", None)
-    return (get("Retry-After") or get("retry-after")) if callable(get) else None
-
-
-def _in_seconds(said: Any, now: Callable[[], float]) -> float:
-    if hasattr(said, "total_seconds"):
-        return float(said.total_seconds())
-    try:
-        return float(said)
-    except ValueError:
-        return max(0.0, _date(said) - now())
-
-
-def _date(http_date: str) -> float:
-    from email.utils import mktime_tz, parsedate_tz  # a slow import that only an HTTP date needs
-
-    parsed = parsedate_tz(http_date)
-    if parsed is None:
-        raise ValueError(f"no HTTP date: {http_date!r}")
-    return mktime_tz((*parsed[:9], parsed[9] or 0))  # a date without a zone is UTC (RFC 9110 section 5.6.7)
-
-
-# --- where an error happened ---------------------------------------------------------------------
-
-
-class Transport(enum.Enum):
-    """The kind of thing that a call goes to."""
-
-    HTTP = "http"
-    DATABASE = "database"
-    BROKER = "broker"
-    CACHE = "cache"
-    SECRETS = "secrets"
-    FILE = "file"
-    OTHER = "other"
-
-
-class ErrorContext:
-    """Where a call goes and which request it belongs to; every event of the call carries it.
-
-    Args:
-        transport: The kind of target.
-        operation: What is done there, e.g. ``"connect"``.
-        target: The name of the target, e.g. ``"orders-primary"``. Never put a credential here.
-        correlation_id: What ties together everything done for one request.
-    """
-
-    __slots__ = ("correlation_id", "operation", "target", "transport")
-
-    def __init__(
-        self,
-        transport: Transport = Transport.OTHER,
-        operation: str = "",
-        target: str = "",
-        correlation_id: str | None = None,
-    ) -> None:
-        self.transport = transport
-        self.operation = operation
-        self.target = target
-        self.correlation_id = correlation_id
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ErrorContext) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[Any, ...]:
-        return self.transport, self.operation, self.target, self.correlation_id
-
-    def __repr__(self) -> str:
-        return (
-            f"ErrorContext({self.transport}, operation={self.operation!r}, target={self.target!r}, "
-            f"correlation_id={self.correlation_id!r})"
-        )
-
-
-_context: ContextVar[ErrorContext | None] = ContextVar("failwell_error_context", default=None)
-
-
-def current_context() -> ErrorContext | None:
-    """The error context that this code runs under, or None."""
-    return _context.get()
-
-
-@contextmanager
-def context(value: ErrorContext) -> Generator[ErrorContext]:
-    """Run a block under an error context.
-
-    Args:
-        value: The context that events of this block carry.
-    """
-    token = _context.set(value)
-    try:
-        yield value
-    finally:
-        _context.reset(token)

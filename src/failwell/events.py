@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, dataclass_transform, get_args
 
-from failwell.errors import ErrorContext, current_context
+from failwell.context import ErrorContext, current_context
 
 __all__ = [
     "Alerted",
@@ -44,10 +44,12 @@ __all__ = [
     "HealthChanged",
     "Hedged",
     "ItemFailed",
+    "ItemStarted",
     "ItemSucceeded",
     "LimitChanged",
     "Listener",
     "Outcome",
+    "Progressed",
     "Queued",
     "Rejected",
     "Role",
@@ -198,6 +200,13 @@ class CredentialRefreshFailed(Event):
     error: BaseException
 
 
+class ItemStarted(Event):
+    """Item ``index`` (from 0) of a batch has its turn."""
+
+    __slots__ = ()
+    index: int
+
+
 class ItemSucceeded(Event):
     """Item ``index`` (from 0) of a batch is done, at attempt ``attempts``."""
 
@@ -215,6 +224,16 @@ class ItemFailed(Event):
     index: int
     attempts: int
     error: BaseException
+
+
+class Progressed(Event):
+    """A batch has come through ``done`` items, ``failed`` of them in vain; of ``total``, if anybody knows."""
+
+    __slots__ = ()
+    role = "decision"
+    done: int
+    failed: int
+    total: int | None
 
 
 # --- not waiting any longer ----------------------------------------------------------------------
@@ -383,12 +402,20 @@ class StoreFailed(Event):
 
 
 class FeatureDegraded(Event):
-    """Feature ``feature`` is left out or answered by its fallback; ``error`` is why (None: it is switched off)."""
+    """Feature ``feature`` does not give its real answer; ``instead`` says what the caller gets.
+
+    ``error`` is why, or None where the feature itself answered, and marked its answer as degraded. What is given
+    instead is one of the words below, or the name of a fallback.
+    """
 
     __slots__ = ()
     role = "recovery"
+    LEFT_OUT: ClassVar = "left out"
+    LAST_GOOD: ClassVar = "last good answer"
+    ITS_OWN: ClassVar = "its own degraded answer"
     feature: str
     error: BaseException | None
+    instead: str
 
 
 class FeatureRestored(Event):

@@ -25,6 +25,7 @@ from failwell.runtime import (
     UnexpectedAwaitable,
     name_of,
 )
+from failwell.switch import switch
 
 __all__ = [
     "Matches",
@@ -534,14 +535,17 @@ def assemble(layers: Sequence[Pattern], fn: Callable[..., Any], *, blocking: boo
         layer = layers[place]
         rt = runtime(label, name, layer.live_state(), fn)
         outermost, innermost = place == 0, place == last
-        factory = derive(type(layer).run, blocking=blocking, outermost=outermost, innermost=innermost)
+        switched = outermost and isinstance(layer, Policy)
+        factory = derive(
+            type(layer).run, blocking=blocking, outermost=outermost, innermost=innermost, switched=switched
+        )
         if factory is None or "run" in vars(layer):
-            factory = _driving(blocking, outermost, innermost)
+            factory = _driving(blocking, outermost, innermost, switched)
         following = factory(layer, rt, following, name)
     return following
 
 
-def _driving(blocking: bool, outermost: bool, innermost: bool) -> Callable[..., Callable[..., Any]]:
+def _driving(blocking: bool, outermost: bool, innermost: bool, switched: bool) -> Callable[..., Callable[..., Any]]:
     """The same as a derived function, from the coroutine itself."""
 
     def factory(layer: Pattern, rt: Any, following: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -553,9 +557,13 @@ def _driving(blocking: bool, outermost: bool, innermost: bool) -> Callable[..., 
             return _drive(layer.run(cast("Any", _DrivenCall(call)), cast("Any", _Driven(rt))))
 
         def run_plain(*args: Any, **kwargs: Any) -> Any:
+            if switched and switch.touched and switch.is_off():
+                return rt.function(*args, **kwargs)
             return unpack(args, kwargs)
 
         async def run(*args: Any, **kwargs: Any) -> Any:
+            if switched and switch.touched and switch.is_off():
+                return await rt.function(*args, **kwargs)
             return await unpack(args, kwargs)
 
         if not outermost:

@@ -15,13 +15,14 @@ import random
 import threading
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, TypeVar, cast
 
 from failwell import virtual
-from failwell.errors import ErrorContext
+from failwell.context import ErrorContext
 from failwell.events import Event, bus, log, where
 
 __all__ = [
@@ -157,6 +158,18 @@ class Runtime(Protocol):
         """
         ...
 
+    async def each(self, limit: int, calls: Sequence[Callable[[], Any]]) -> None:
+        """*Awaited.* Run all calls, at most ``limit`` at once, each started in its turn; over when all have ended.
+
+        Async calls run in tasks, plain ones in threads, each in a copy of the caller's context: what one sets in
+        it no other sees. What they return is dropped. While exploring they run one after the other.
+
+        None of them should raise. If one does, no further one starts; those under way are cancelled and waited for
+        (async) or left behind in their threads, where nothing new starts (plain), and its error is raised. The
+        same becomes of them if the caller is cancelled, interrupted or abandoned.
+        """
+        ...
+
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         """*Awaited.* Wait until a signal is set; False if ``timeout`` seconds pass first."""
         ...
@@ -177,10 +190,11 @@ class Runtime(Protocol):
         ...
 
 
-TAKES_CALL: Final = frozenset({"within", "first", "shielded", "graded", "tentative", "in_pool"})
+TAKES_CALL: Final = frozenset({"within", "first", "each", "shielded", "graded", "tentative", "in_pool"})
 """The methods that are given something to call: ``call`` itself, a lambda, a function made in ``run``.
 
-It is their last argument, except for `Runtime.first`, whose first one is a list or a tuple of such.
+It is their last argument: one such thing, or a list of them for `Runtime.each`. The first argument of
+`Runtime.first` is a list or a tuple of such.
 """
 
 
@@ -492,6 +506,10 @@ async def _settled(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
+async def _begun(call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()
+
+
 class AsyncRuntime(_Here):
     """The runtime of async calls, on asyncio."""
 
@@ -609,6 +627,54 @@ class AsyncRuntime(_Here):
             self.degraded()
         return answer
 
+    async def each(self, limit: int, calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
+        self.lease()
+        loop = asyncio.get_running_loop()
+        todo = deque(calls)
+        mine = copy_context()
+        running: set[asyncio.Task[Any]] = set()
+        failed: list[asyncio.Task[Any]] = []
+        over = _Wait(loop=loop)
+        over.tasks = running  # who cancels this wait cancels them
+
+        def start() -> None:
+            task = loop.create_task(_begun(todo.popleft()), context=mine.copy())
+            running.add(task)
+            task.add_done_callback(ended)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            running.discard(task)
+            if task.cancelled() or task.exception() is not None:
+                failed.append(task)
+                todo.clear()
+            if todo and not over.done():
+                start()
+            elif failed or not running:
+                over.wake()
+
+        try:
+            while todo and len(running) < limit:
+                start()
+            if running:
+                await over
+        except GeneratorExit:  # closed from outside: nothing can be waited for here
+            with suppress(RuntimeError):  # the loop is closed as well
+                _cancel(running)
+            raise
+        except BaseException as error:
+            todo.clear()
+            if not isinstance(error, asyncio.CancelledError):  # that one was passed on to them when it came
+                _cancel(running)
+            await _ended(loop, tuple(running))
+            raise
+        try:
+            if failed:
+                _cancel(running)
+                await _ended(loop, tuple(running))
+                failed[0].result()
+        finally:
+            failed.clear()  # a frame and its own traceback would keep each other alive
+
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[bool] = loop.create_future()
@@ -717,7 +783,7 @@ async def _winner(loop: asyncio.AbstractEventLoop, trials: Sequence[asyncio.Task
 class _Wait(asyncio.Future[None]):
     """A wait for tasks. Who cancels it cancels them, before they make one more step."""
 
-    tasks: Sequence[asyncio.Task[Any]] = ()
+    tasks: Collection[asyncio.Task[Any]] = ()
 
     def cancel(self, msg: Any | None = None) -> bool:
         _cancel(self.tasks)
@@ -744,7 +810,7 @@ async def _one_ends(loop: asyncio.AbstractEventLoop, running: Sequence[asyncio.T
             timer.cancel()
 
 
-def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
 
@@ -911,6 +977,47 @@ class BlockingRuntime(_Here):
             errand.error = None  # as in `_Errand.result`
         return first.result()
 
+    def each(self, limit: int, calls: Sequence[Callable[[], Any]]) -> None:
+        lease = self.lease()
+        todo = deque(calls)
+        threads = min(limit, len(todo))
+        ended: list[int] = []
+        failed: list[BaseException] = []
+        over = Signal()
+
+        def work() -> None:
+            try:
+                for call in _taken_from(todo):
+                    self.lease()
+                    copy_context().run(_called_plainly, call)
+            except BaseException as error:
+                failed.append(error)
+                todo.clear()
+                over.set()
+
+        def tell() -> None:
+            ended.append(1)
+            if len(ended) == threads:
+                over.set()
+
+        errands: list[_Errand] = []
+        try:
+            if threads == 1:  # nobody else is there: the caller's own thread does it
+                work()
+            elif threads:
+                for _ in range(threads):
+                    errands.append(_Errand(lease, work, tell))  # noqa: PERF401 - if one cannot start, the others end
+                self.wait(over)
+        finally:
+            todo.clear()
+            for errand in errands:
+                errand.leave(errand.is_done)
+        try:
+            if failed:
+                raise failed[0]
+        finally:
+            failed.clear()  # a frame and its own traceback would keep each other alive
+
     def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         lease = self.lease()
         woken = virtual.make_event()
@@ -940,6 +1047,13 @@ class BlockingRuntime(_Here):
         self.lease()
         with Mark(tentative=True) as mark:
             return call(), mark.degraded
+
+
+def _taken_from(todo: deque[T]) -> Generator[T]:
+    """What is left, one after the other; several threads may take from it at once."""
+    with suppress(IndexError):
+        while True:
+            yield todo.popleft()
 
 
 def _called_plainly(fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from failwell import errors
+from failwell import classification, errors
 from failwell.errors import ErrorContext, Transport, classify
 
 
@@ -132,7 +132,7 @@ def test_the_errors_of_requests_are_recognised() -> None:
 def test_the_names_in_the_taxonomy_are_those_of_the_installed_library(library: str) -> None:
     import importlib
 
-    for path in [path for path in errors._known if path.startswith(library + ".")]:
+    for path in [path for path in classification.KNOWN if path.startswith(library + ".")]:
         module, _, name = path.rpartition(".")
         found = getattr(importlib.import_module(module), name)
         assert f"{found.__module__}.{found.__qualname__}" == path
@@ -165,7 +165,7 @@ def test_a_date_means_the_same_in_every_zone(monkeypatch: pytest.MonkeyPatch, da
 
 
 def test_types_of_the_users_own_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "_registered", {})
+    monkeypatch.setattr(classification, "_registered", dict(classification._registered))
 
     class Mine(Exception): ...
 
