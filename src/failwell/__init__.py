@@ -4,33 +4,56 @@ from typing import TYPE_CHECKING, Any
 
 from failwell import backoff, errors, virtual
 from failwell.events import Outcome, listening, subscribe
+from failwell.patterns.batch import Batch, BatchFailure, BatchItem, BatchResult
 from failwell.patterns.bulkhead import Bulkhead
 from failwell.patterns.cache import Cache
 from failwell.patterns.circuit_breaker import CircuitBreaker, CircuitState, CountWindow, TimeWindow
+from failwell.patterns.deadline import Deadline
+from failwell.patterns.error_context import ContextFilter, InContext
 from failwell.patterns.fallback import Fallback
+from failwell.patterns.hedge import Hedge
 from failwell.patterns.rate_limiter import RateLimiter
+from failwell.patterns.recovery import AdaptiveRecovery, ExponentialRecovery, PartialRecovery
 from failwell.patterns.retry import Retry
+from failwell.patterns.retry_budget import RetryBudget
 from failwell.patterns.router import Router
+from failwell.patterns.safe_call import SafeCall, safe_call
 from failwell.patterns.saga import Saga, Step
 from failwell.patterns.timeout import Timeout
 from failwell.patterns.validate import Validate
 from failwell.policy import Policy, Stack, not_idempotent
+from failwell.probing import RecoveryPattern
+from failwell.runtime import time_left
 
 if TYPE_CHECKING:
     from failwell.flow import explore
 
 __all__ = [
+    "AdaptiveRecovery",
+    "Batch",
+    "BatchFailure",
+    "BatchItem",
+    "BatchResult",
     "Bulkhead",
     "Cache",
     "CircuitBreaker",
     "CircuitState",
+    "ContextFilter",
     "CountWindow",
+    "Deadline",
+    "ExponentialRecovery",
     "Fallback",
+    "Hedge",
+    "InContext",
     "Outcome",
+    "PartialRecovery",
     "Policy",
     "RateLimiter",
+    "RecoveryPattern",
     "Retry",
+    "RetryBudget",
     "Router",
+    "SafeCall",
     "Saga",
     "Stack",
     "Step",
@@ -42,7 +65,9 @@ __all__ = [
     "explore",
     "listening",
     "not_idempotent",
+    "safe_call",
     "subscribe",
+    "time_left",
     "virtual",
 ]
 

@@ -35,6 +35,7 @@ __all__ = [
     "CredentialRefreshFailed",
     "CredentialRefreshed",
     "CredentialRefreshing",
+    "ErrorNoted",
     "Event",
     "FaultInjected",
     "FeatureDegraded",
@@ -489,6 +490,15 @@ class Alerted(Event):
     __slots__ = ()
     role = "error"
     count: int
+
+
+class ErrorNoted(Event):
+    """An ``error`` left a context, and now says so: ``where`` it happened. The request is in the event's context."""
+
+    __slots__ = ()
+    role = "error"
+    where: str
+    error: BaseException
 
 
 class FaultInjected(Event):

@@ -19,9 +19,18 @@ from failwell.events import (
     Compensated,
     Compensating,
     CompensationFailed,
+    ErrorNoted,
     Event,
+    FeatureDegraded,
+    FeatureRestored,
+    FaultInjected,
     FellBack,
     GaveUp,
+    HealthChanged,
+    ItemFailed,
+    ItemStarted,
+    ItemSucceeded,
+    Progressed,
     Queued,
     Rejected,
     Routed,
@@ -35,7 +44,7 @@ from failwell.events import (
 )
 from failwell.flow.path import Choice, Path, shared_beginning
 
-__all__ = ["Step", "placed", "says_it_again", "seconds", "sentence", "signature", "steps", "tell", "told"]
+__all__ = ["Step", "lacking", "placed", "says_it_again", "seconds", "sentence", "signature", "steps", "tell", "told"]
 
 
 class Step(NamedTuple):
@@ -63,8 +72,8 @@ class Step(NamedTuple):
 
 
 _WORDS = {"ok": "ok", "fail": "fails", "hang": "hangs"}
-_LEAD_IN = (Attempt, Called, FellBack, StepStarted, Compensating)
-_SILENT = (StepCompleted, Compensated)
+_LEAD_IN = (Attempt, Called, FellBack, ItemStarted, StepStarted, Compensating)
+_SILENT = (StepCompleted, Compensated, ItemSucceeded, Progressed)
 
 
 def seconds(value: float) -> str:
@@ -169,8 +178,9 @@ def says_it_again(event: Event, before: Choice | Event | None) -> bool:
     if not isinstance(before, Choice) or before.layer != event.layer:
         return False
     # A refusal that the user's own function decided on follows its "no" as the error that is raised.
-    decided = isinstance(event, Rejected) and before.kind == "decision"
-    return decided or isinstance(event, (CacheHit, CacheMiss, Routed))
+    decided = isinstance(event, Rejected) and before.kind == "decision" and before.option == "no"
+    by_fallback = isinstance(event, FeatureDegraded) and event.instead == before.subject
+    return decided or by_fallback or isinstance(event, (CacheHit, CacheMiss, Routed))
 
 
 def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, ...]) -> Step:
@@ -180,6 +190,9 @@ def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, 
         return Step(via, "event", "operation", choice.subject, "", ("call", str(lead.number)), events=events)
     if isinstance(lead, FellBack):
         return Step(via, "event", "recovery", choice.subject, f"fallback {lead.order}", layer=lead.layer, events=events)
+    if isinstance(lead, ItemStarted):
+        counter = ("item", str(lead.index + 1))
+        return Step(via, "event", "operation", choice.subject, "", counter, lead.layer, events)
     if isinstance(lead, StepStarted):
         return Step(via, "event", "operation", choice.subject, f"step {lead.order}", layer=lead.layer, events=events)
     if isinstance(lead, Compensating):
@@ -207,6 +220,10 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return "cancelled", f"after {seconds(event.seconds)}", none
         case GaveUp():
             return "give up", event.reason, none
+        case ItemStarted():
+            return "take an item", "", ("item", str(event.index + 1))
+        case ItemFailed():
+            return "item failed", "", ("item", str(event.index + 1))
         case TimedOut():
             return "timed out", f"cancelled after {seconds(event.seconds)}", none
         case FellBack():
@@ -235,16 +252,41 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return "serve the stale answer", "", none
         case StoreFailed():
             return "store failed", "", none
+        case FeatureDegraded():
+            return lacking(event), "", none
+        case FeatureRestored():
+            return f"{event.feature} is back", "", none
+        case HealthChanged():
+            return f"now {event.status}", "", none
         case StepStarted():
             return f"start {event.step}", f"step {event.order}", none
         case Compensating():
             return f"undo {event.step}", "", none
+        case ErrorNoted():
+            return "note the error", event.where, none
+        case FaultInjected():
+            return f"a {event.fault} is injected", "", none
         case CompensationFailed():
             return "compensation failed", f"{event.step} still stands", none
         case _:
             words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(event).__name__).lower()
             own = [f"{n} {getattr(event, n)}" for n in event.fields[len(Event.fields) :]]
             return words, ", ".join(own), none
+
+
+def lacking(event: FeatureDegraded) -> str:
+    """What becomes of a feature that does not give its real answer.
+
+    Args:
+        event: What was reported of it.
+    """
+    if event.instead == FeatureDegraded.LEFT_OUT:
+        return f"leave out {event.feature}"
+    if event.instead == FeatureDegraded.LAST_GOOD:
+        return f"last good answer for {event.feature}"
+    if event.instead == FeatureDegraded.ITS_OWN:
+        return f"{event.feature} is degraded"
+    return f"{event.instead} for {event.feature}"
 
 
 def _range(event: Waiting) -> str:
