@@ -8,6 +8,7 @@ import pickle
 import time
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -527,6 +528,68 @@ def test_a_feature_may_call_the_whole_again() -> None:
     assert degrade(5)["page"] == 5
 
 
+# --- several at once ---
+
+
+def test_features_are_asked_at_once_as_many_as_allowed(world: World) -> None:
+    def made(most: int) -> Degrade:
+        features = [Feature(f"f{n}", -n, world.operation(n, takes=1.0)) for n in range(6)]
+        return Degrade(features, max_concurrent=most)
+
+    for most, seconds in ((1, 6), (2, 3), (4, 2), (99, 1)):
+        outcome = ask(world, made(most))
+        assert outcome.elapsed == pytest.approx(seconds)
+        assert outcome.unwrap().answers == {f"f{n}": n for n in range(6)}
+        assert outcome.unwrap().is_complete
+
+
+def test_however_they_end_the_result_is_in_the_order_of_priority(world: World) -> None:
+    features = [
+        Feature("slow", 4, world.operation(1, takes=3.0)),
+        Feature("spare", 3, world.operation(DOWN, takes=2.0), world.operation(2, takes=0.5)),
+        Feature("none", 2, world.operation(DOWN, takes=1.0)),
+        Feature("own", 1, Fallback(Fallback.value(3))(world.operation(DOWN))),
+        Feature("off", 0, world.operation(DOWN)),
+    ]
+    outcome = ask(world, Degrade(features, max_concurrent=5))
+    found = outcome.unwrap()
+    assert list(found.answers.items()) == [("slow", 1), ("spare", 2), ("own", 3)]
+    assert (found.degraded, found.missing) == (("spare", "own"), ("none", "off"))
+    assert list(found.errors) == ["spare", "none", "off"]
+    assert outcome.degraded
+    assert outcome.elapsed == pytest.approx(3)
+    assert sorted(told(outcome)) == [
+        ("none", "left out"),
+        ("off", "left out"),
+        ("own", "its own degraded answer"),
+        ("spare", "operation for spare"),
+    ]
+
+
+def test_a_required_feature_that_fails_ends_the_others(world: World) -> None:
+    slow = world.operation("late", takes=5.0)
+    features = [Feature("slow", 2, slow), Feature("only", 1, world.operation(DOWN, takes=1.0), required=True)]
+    outcome = ask(world, Degrade(features, max_concurrent=2))
+    assert outcome.error is DOWN
+    assert outcome.elapsed == pytest.approx(1)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_context_variables_of_the_caller_are_seen(world: World, most: int) -> None:
+    who: ContextVar[str] = ContextVar("who", default="nobody")
+    degrade = Degrade([Feature(name, 1, world.of(who.get)) for name in "abc"], max_concurrent=most)
+
+    def plain() -> Any:
+        who.set("ada")
+        return degrade().answers
+
+    async def main() -> Any:
+        who.set("ada")
+        return (await degrade()).answers
+
+    assert world.do(main if world.asynchronous else plain) == dict.fromkeys("abc", "ada")
+
+
 def test_cancelling_at_any_step_ends_at_once_and_nothing_more_is_asked() -> None:
     for seconds in (0.5, 1.5, 2.5):
         asked: list[str] = []
@@ -556,7 +619,8 @@ def test_cancelling_at_any_step_ends_at_once_and_nothing_more_is_asked() -> None
         assert asked == ["a", "spare", "b"][: int(seconds + 0.5)]
 
 
-def test_neither_a_result_nor_an_error_is_kept_alive_by_its_own_frames() -> None:
+@pytest.mark.parametrize("most", [1, 2])
+def test_neither_a_result_nor_an_error_is_kept_alive_by_its_own_frames(most: int) -> None:
     kept: list[weakref.ref[Any]] = []
 
     class Mine(Exception):
@@ -568,7 +632,7 @@ def test_neither_a_result_nor_an_error_is_kept_alive_by_its_own_frames() -> None
         raise Mine(number)
 
     features = [Feature("a", 3, fails, fails), Feature("b", 2, fails, Fallback.value(0)), Feature("c", 1, fails)]
-    degrade = Degrade([*features, Feature("d", 0, len, required=True)], on=Mine)
+    degrade = Degrade([*features, Feature("d", 0, len, required=True)], on=Mine, max_concurrent=most)
     gc.disable()
     try:
         with pytest.raises(TypeError):
@@ -713,6 +777,7 @@ def test_it_says_what_it_is() -> None:
         "Feature('reviews', 5, reviews, fallback=value [], last_good=60), "
         "Feature('basket', 1, basket, writes=True)], max_kept=8)"
     )
+    assert degrade.replace(max_concurrent=4).max_concurrent == 4
     assert (degrade.label, degrade.__name__) == ("Degrade", "degrade")
     assert (degrade.replace(name="page").label, degrade.replace(name="page").__name__) == ("page", "page")
     assert degrade.describe()["features"] == tuple(features)
@@ -738,6 +803,7 @@ def test_it_says_what_it_is() -> None:
         (lambda: Degrade([len]), r"a feature is Feature\(name, priority, fn\), got <built-in"),  # type: ignore[list-item]
         (lambda: Degrade([]), "features must have at least one feature, got none"),
         (lambda: Degrade([Feature("a", 1, len)] * 2), "two features are named 'a': give one of them another name"),
+        (lambda: Degrade([Feature("a", 1, len)], max_concurrent=0), "max_concurrent must be at least 1, got 0"),
         (lambda: Degrade([Feature("a", 1, len)], max_kept=0), "max_kept must be at least 1, got 0"),
         (lambda: Degrade([Feature("a", 1, len)], max_kept=1.5), "max_kept must be a whole number, got 1.5"),  # type: ignore[arg-type]
         (lambda: Degrade([Feature("a", 1, len)], key=7), "key must be callable, got 7"),  # type: ignore[arg-type]

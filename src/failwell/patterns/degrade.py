@@ -13,7 +13,7 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from failwell.derive import Call
 from failwell.errors import FeatureDisabledError, ReadOnlyError, RecoveryError
@@ -92,6 +92,14 @@ class Feature:
         return f"Feature({', '.join(shown)})"
 
 
+class _Given(NamedTuple):
+    """What one feature gave, what it is if not the real answer, and why."""
+
+    answer: Any
+    instead: str
+    error: Exception | None
+
+
 class Answers:
     """What a call got together.
 
@@ -104,11 +112,12 @@ class Answers:
 
     __slots__ = ("answers", "degraded", "errors", "missing")
 
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-        self.degraded: tuple[str, ...] = ()
-        self.missing: tuple[str, ...] = ()
-        self.errors: dict[str, Exception] = {}
+    def __init__(self, given: Iterable[tuple[str, _Given]] = ()) -> None:
+        found = dict(given)
+        self.missing = tuple(name for name, one in found.items() if one.instead == FeatureDegraded.LEFT_OUT)
+        self.degraded = tuple(name for name, one in found.items() if one.instead and name not in self.missing)
+        self.answers: dict[str, Any] = {name: one.answer for name, one in found.items() if name not in self.missing}
+        self.errors: dict[str, Exception] = {name: one.error for name, one in found.items() if one.error is not None}
 
     @property
     def is_complete(self) -> bool:
@@ -134,8 +143,7 @@ class Degrade(Operation):
     """Ask several features for their parts of an answer, and do without those that fail.
 
     It is an operation, not a wrapper: ``degrade(user)`` asks each feature with the same arguments, those that
-    matter most first, one after the other, and returns `Answers`. Unless all of them are real, the answer counts
-    as degraded.
+    matter most first, and returns `Answers`. Unless all of them are real, the answer counts as degraded.
 
     Features can be switched off by hand, all that change something, all below a priority, or one by one:
     ``degrade.read_only = True``, ``degrade.level = 5``, ``degrade.disable("recommendations")``. What is switched
@@ -146,6 +154,8 @@ class Degrade(Operation):
         on: Which errors are done without: a type, a tuple of types or a predicate. Any other fails the call.
         key: Makes the key of a last good answer from the call's arguments, where these are not hashable or do
             not matter.
+        max_concurrent: How many features are asked at once: in tasks, or in threads where all is plain. While
+            exploring they are asked one after the other, so the times that it tells are those of 1.
         max_kept: How many last good answers are kept; for a new one the oldest goes.
         name: What it is called in events and drawings.
         on_degrade: Called with the `FeatureDegraded` event.
@@ -154,7 +164,7 @@ class Degrade(Operation):
     Raises:
         TypeError: If an argument is of the wrong kind; on a call, if an argument is not hashable, a last good
             answer is to be kept and there is no ``key``.
-        ValueError: If there are no features, two have one name, or ``max_kept`` is below 1.
+        ValueError: If there are no features, two have one name, or ``max_concurrent`` or ``max_kept`` is below 1.
         Exception: On a call, the error of a required feature.
         ReadOnlyError: On a call, for a required feature that writes, while only reading is possible.
     """
@@ -164,6 +174,7 @@ class Degrade(Operation):
         features: Iterable[Feature],
         on: On = Exception,
         key: Callable[..., Hashable] | None = None,
+        max_concurrent: int = 1,
         max_kept: int = 1024,
         name: str | None = None,
         on_degrade: Callable[[FeatureDegraded], object] | None = None,
@@ -182,9 +193,10 @@ class Degrade(Operation):
         for one in names:
             if names.count(one) > 1:
                 raise ValueError(f"two features are named {one!r}: give one of them another name")
-        number("max_kept", max_kept, whole=True)
-        if max_kept < 1:
-            raise ValueError(f"max_kept must be at least 1, got {max_kept!r}")
+        for parameter, most in (("max_concurrent", max_concurrent), ("max_kept", max_kept)):
+            number(parameter, most, whole=True)
+            if most < 1:
+                raise ValueError(f"{parameter} must be at least 1, got {most!r}")
         for parameter, fn in (("key", key), ("on_degrade", on_degrade), ("on_restore", on_restore)):
             if fn is not None and not callable(fn):
                 raise TypeError(f"{parameter} must be callable, got {fn!r}")
@@ -192,6 +204,7 @@ class Degrade(Operation):
             raise TypeError(f"name must be a text, got {name!r}")
         self.on = on
         self.key = key
+        self.max_concurrent = max_concurrent
         self.max_kept = max_kept
         self.name = name
         self.on_degrade = on_degrade
@@ -210,23 +223,23 @@ class Degrade(Operation):
             key = _typed_key(rt.operation, call.args, call.kwargs)
         elif self._keeps:
             key = await rt.decide("key", ("any",), functools.partial(cast("Any", self.key), *call.args, **call.kwargs))
-        result = Answers()
-        error: Exception | None = None
-        refused: Exception | None = None
-        try:
-            for feature, name, fallback in self._asked:
-                answer: Any = None
-                instead, error = "", None
-                refused = board.refusal(feature)
+        given: dict[str, _Given] = {}
+
+        async def ask(feature: Feature, name: str, fallback: str) -> None:
+            answer: Any = None
+            error: Exception | None = None
+            instead = ""
+            refused = board.refusal(feature)
+            try:
                 try:
                     if refused is not None:
                         raise refused
-                    ask = functools.partial(rt.invoke, feature.fn, call.args, call.kwargs, name)
-                    answer, is_degraded = await rt.graded(ask)
+                    call_it = functools.partial(rt.invoke, feature.fn, call.args, call.kwargs, name)
+                    answer, is_degraded = await rt.graded(call_it)
                 except Exception as failed:
                     if failed is not refused and not self._may_lack(failed):
                         raise
-                    error = failed
+                    error, instead = failed, FeatureDegraded.LEFT_OUT
                     last = board.last_good(feature, key, rt.now())
                     if last is not None:
                         answer, instead = last.value, FeatureDegraded.LAST_GOOD
@@ -238,31 +251,34 @@ class Degrade(Operation):
                         except Exception as failed_too:
                             if feature.required or not self._may_lack(failed_too):
                                 raise
-                            error, instead = failed_too, FeatureDegraded.LEFT_OUT
+                            error = failed_too
                     elif feature.required:
                         raise
-                    else:
-                        instead = FeatureDegraded.LEFT_OUT
-                    result.errors[feature.name] = error
                 else:
                     if is_degraded:
                         instead = FeatureDegraded.ITS_OWN
                     elif feature.last_good:
                         board.keep(feature, key, _Last(answer, rt.now()), self.max_kept)
-                if instead == FeatureDegraded.LEFT_OUT:
-                    result.missing += (feature.name,)
-                else:
-                    result.answers[feature.name] = answer
-                    result.degraded += (feature.name,) * bool(instead)
+                given[feature.name] = _Given(answer, instead, error)
                 if instead:
                     rt.degraded()
                     board.lacks(feature)
                     await rt.announce(self.on_degrade, FeatureDegraded, feature.name, error, instead)
                 elif board.has_again(feature):
                     await rt.announce(self.on_restore, FeatureRestored, feature.name)
-            return result
+            finally:
+                del error, refused  # a frame and its own traceback would keep each other alive
+
+        try:
+            if self.max_concurrent == 1:
+                for feature, name, fallback in self._asked:
+                    await ask(feature, name, fallback)
+            else:
+                calls = [functools.partial(ask, *names) for names in self._asked]
+                await rt.each(self.max_concurrent, calls)
+            return Answers((feature.name, given[feature.name]) for feature, *_ in self._asked)
         finally:
-            del result, error, refused  # a frame and its own traceback would keep each other alive
+            given.clear()  # the frames of errors know it, and it holds these errors
 
     @property
     def is_async(self) -> bool:
