@@ -25,7 +25,8 @@ SOON = 0.02
 
 
 def of_circuitbreaker(fn: Operation) -> Operation:
-    guarded: Operation = circuitbreaker.circuit(failure_threshold=1, recovery_timeout=SOON, name=str(id(fn)))(fn)
+    guard: Any = circuitbreaker.circuit(failure_threshold=1, recovery_timeout=SOON, name=str(id(fn)))
+    guarded: Operation = guard(fn)
     return guarded
 
 
