@@ -37,6 +37,7 @@ PROOFS: dict[str, tuple[Function, Function]] = {
     "window": (jobs.check_limiter, either(by_hand.window, by_hand.async_window)),
     "bulkhead": (jobs.check_bulkhead, either(by_hand.bulkhead, by_hand.async_bulkhead)),
     "router": (jobs.check_router, either(by_hand.router, by_hand.async_router)),
+    "saga": (jobs.check_saga, either(by_hand.saga, by_hand.async_saga)),
     "validate": (jobs.check_validate, either(by_hand.validate, by_hand.async_validate)),
 }
 

@@ -10,6 +10,7 @@ import pytest
 from failwell.bench import render
 from failwell.bench.results import (
     ContenderResult,
+    CrowdResult,
     ImportResult,
     Results,
     RowResult,
@@ -50,7 +51,9 @@ def row(key: str, mine: float, peer: float, *, success: bool = True, hand: float
     )
 
 
-def results(*rows: RowResult, import_ms: float = 5, events_per_second: float = 200_000) -> Results:
+def results(
+    *rows: RowResult, import_ms: float = 5, events_per_second: float = 200_000, crowd: tuple[float, float] = (1.2, 1.3)
+) -> Results:
     return Results(
         python="3.11.7",
         cpu="A processor",
@@ -70,6 +73,7 @@ def results(*rows: RowResult, import_ms: float = 5, events_per_second: float = 2
                 "events_per_second": events_per_second,
             }
         ],
+        crowd=[CrowdResult(policy="circuit breaker", calls=10_000, time_to_bare=crowd[0], memory_to_bare=crowd[1])],
     )
 
 
@@ -91,7 +95,7 @@ def verdicts(data: Results) -> dict[str, bool | None]:
 
 def test_all_targets_can_be_met():
     found = verdicts(GOOD)
-    assert len(found) == 11, list(found)
+    assert len(found) == 12, list(found)
     assert set(found.values()) == {True}
 
 
@@ -114,6 +118,13 @@ def test_each_target_can_be_missed(changed: RowResult, missed: str):
     data["rows"] = [changed if r["key"] == changed["key"] else r for r in data["rows"]]
     lost = [promise for promise, met in verdicts(data).items() if met is False]
     assert any(missed in promise for promise in lost)
+
+
+@pytest.mark.parametrize("ratios", [(1.6, 1.0), (1.0, 1.6)])
+def test_the_target_for_many_calls_at_once_can_be_missed(ratios: tuple[float, float]):
+    promise = "10,000 concurrent calls at most 1.5 x time and memory (circuit breaker)"
+    assert {t.promise: t.met for t in targets(results())}[promise]
+    assert {t.promise: t.met for t in targets(results(crowd=ratios))}[promise] is False
 
 
 def test_import_and_explorer_targets_can_be_missed():
@@ -189,7 +200,7 @@ def test_tables_in_markdown_are_tables():
 
     text = render.markdown(GOOD)
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    assert sum(token.type == "table_open" for token in tokens) == 1 + len(GOOD["rows"]) + 2
+    assert sum(token.type == "table_open" for token in tokens) == 1 + len(GOOD["rows"]) + 3
     assert "**failwell**" in text
     assert "CPython 3.11.7 on A processor, 9 rounds" in text
     assert all(target.promise in text for target in targets(GOOD))

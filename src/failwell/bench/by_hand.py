@@ -409,3 +409,49 @@ def async_validate(fn: Function) -> Function:
         return result
 
     return validating
+
+
+def first_step(state: dict[str, Any]) -> object:
+    """What a saga does first."""
+    return None
+
+
+def undo_first_step(state: dict[str, Any]) -> None:
+    """What undoes it."""
+    state["undone"] = True
+
+
+def saga(fn: Function, undone: Function) -> Function:
+    """Two steps, and the first one undone if the second one fails."""
+
+    @functools.wraps(fn)
+    def ordering(value: object) -> Any:
+        state: dict[str, Any] = {"value": value}
+        state["first"] = first_step(state)
+        try:
+            state["second"] = fn(value)
+        except Exception:
+            undo_first_step(state)
+            undone(value)
+            raise
+        return state
+
+    return ordering
+
+
+def async_saga(fn: Function, undone: Function) -> Function:
+    """Two steps, and the first one undone if the second one fails."""
+
+    @functools.wraps(fn)
+    async def ordering(value: object) -> Any:
+        state: dict[str, Any] = {"value": value}
+        state["first"] = first_step(state)
+        try:
+            state["second"] = await fn(value)
+        except Exception:
+            undo_first_step(state)
+            await undone(value)
+            raise
+        return state
+
+    return ordering

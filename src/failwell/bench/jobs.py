@@ -422,3 +422,15 @@ def check_validate(stage: Stage, build: Build) -> None:
     expect(stage.call(made, 1) == 1, "a valid argument and a valid result pass")
     expect(raises(stage, made, -1) is not None and tally.calls == 1, "no call is made with a bad argument")
     expect(raises(stage, made, 1000) is not None and tally.calls == 2, "a bad result is not returned")
+
+
+def check_saga(stage: Stage, build: Build) -> None:
+    """Both steps are done; if the second fails, the first is undone and the caller hears of it."""
+    undone, undoing = scripted(stage, "ok")
+    operation, tally = scripted(stage, "ok")
+    state = stage.call(stage.build(build, operation, undone), 7)
+    done = isinstance(state, dict) and state["second"] == 7
+    expect(done and tally.calls == 1 and undoing.calls == 0, "both steps are done and none is undone")
+    operation, tally = scripted(stage, ConnectionError)
+    expect(raises(stage, stage.build(build, operation, undone)) is not None, "a step that fails fails the saga")
+    expect(undoing.calls == 1, f"the step before it is undone once, not {undoing.calls} times")

@@ -1,9 +1,23 @@
 """Our patterns, each configured to do the job of a row."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from failwell import Bulkhead, Cache, CircuitBreaker, Fallback, RateLimiter, Retry, Router, Timeout, Validate, backoff
+from failwell import (
+    Bulkhead,
+    Cache,
+    CircuitBreaker,
+    Fallback,
+    RateLimiter,
+    Retry,
+    Router,
+    Saga,
+    Step,
+    Timeout,
+    Validate,
+    backoff,
+)
 from failwell.bench import by_hand
 from failwell.bench.jobs import ATTEMPTS, FAILURES, LONG
 
@@ -68,3 +82,25 @@ def _by_sign(value: int) -> str:
 def validate(fn: Function) -> Function:
     """Both validators."""
     return Validate(by_hand.is_positive, by_hand.is_small)(fn)
+
+
+def saga(fn: Function, undone: Function) -> Function:
+    """A saga of two steps."""
+
+    def second(state: dict[str, Any]) -> Any:
+        return fn(state["value"])
+
+    async def second_async(state: dict[str, Any]) -> Any:
+        return await fn(state["value"])
+
+    def undo(state: dict[str, Any]) -> Any:
+        by_hand.undo_first_step(state)
+        return undone(state["value"])
+
+    action = second_async if inspect.iscoroutinefunction(fn) else second
+    order = Saga([Step(by_hand.first_step, undo, name="first"), Step(action, name="second")])
+
+    def ordering(value: object) -> Any:
+        return order({"value": value})
+
+    return ordering

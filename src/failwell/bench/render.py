@@ -93,6 +93,14 @@ def _explorer(results: Results) -> list[list[str]]:
     ]
 
 
+def _crowd(results: Results) -> list[list[str]]:
+    return [
+        [entry["policy"], f"{entry['calls']:,}", f"{entry['time_to_bare']:.2f}", f"{entry['memory_to_bare']:.2f}"]
+        for entry in results["crowd"]
+    ]
+
+
+_CROWD_HEAD = ["one object", "calls at once", "time, x bare", "memory, x bare"]
 _MET = {True: "met", False: "**missed**", None: "not measured"}
 
 
@@ -115,6 +123,10 @@ def markdown(results: Results) -> str:
         "### Import",
         "Milliseconds that an import adds to a process that has imported asyncio (asyncio's own first):",
         _markdown(["import", "ms", "half of the runs"], _milliseconds(results), figures=2, bold="failwell"),
+        "### Many calls at once",
+        "Processor time and most memory of concurrent calls through one object, as shares of what `asyncio.gather` "
+        "takes for the same calls without it. A cache answers all of them from one load; a bulkhead lets some wait.",
+        _markdown(_CROWD_HEAD, _crowd(results), figures=3),
         "### Explorer",
         _markdown(
             ["stack", "paths", "events", "ms", "paths a second", "events a second"], _explorer(results), figures=5
@@ -142,6 +154,8 @@ def text(results: Results) -> str:
         out += [f"{row['group']}: {row['title']}", *_plain(_HEAD, _cells(row)), ""]
     if results["imports"]:
         out += ["Import, ms over asyncio", *_plain(["import", "ms", "half of the runs"], _milliseconds(results)), ""]
+    if results["crowd"]:
+        out += ["Many calls at once", *_plain(_CROWD_HEAD, _crowd(results)), ""]
     if results["explorer"]:
         head = ["stack", "paths", "events", "ms", "paths/s", "events/s"]
         out += ["Explorer", *_plain(head, _explorer(results)), ""]

@@ -56,6 +56,15 @@ class ExplorerResult(TypedDict):
     events_per_second: float
 
 
+class CrowdResult(TypedDict):
+    """Many concurrent calls through one object, as shares of what the same calls take without it."""
+
+    policy: str
+    calls: int
+    time_to_bare: float
+    memory_to_bare: float
+
+
 class Results(TypedDict):
     """A whole run. It says which Python and processor that was, and nothing else about the machine."""
 
@@ -68,6 +77,7 @@ class Results(TypedDict):
     rows: list[RowResult]
     imports: list[ImportResult]
     explorer: list[ExplorerResult]
+    crowd: list[CrowdResult]
 
 
 def _fits(value: object, hint: Any, where: str) -> Iterator[str]:
@@ -140,6 +150,8 @@ SYNC_RETRY_FACTOR: Final = 6.0
 STACK_NS: Final = 2_500.0
 #: Milliseconds that `import failwell` may add to `import asyncio`.
 IMPORT_MS: Final = 10.0
+#: What many concurrent calls may cost, in costs of the same calls without a policy.
+CROWD_FACTOR: Final = 1.5
 #: Events that the explorer has to produce in a second.
 EVENTS_PER_SECOND: Final = 150_000.0
 
@@ -228,6 +240,15 @@ def targets(results: Results) -> list[Target]:
         if entry["role"] == "ours":
             took = entry["ms"][1]
             found.append(Target(f"import at most {IMPORT_MS:g} ms over asyncio", f"{took:.1f} ms", took <= IMPORT_MS))
+    for crowd in results["crowd"]:
+        time, memory = crowd["time_to_bare"], crowd["memory_to_bare"]
+        found.append(
+            Target(
+                f"{crowd['calls']:,} concurrent calls at most {CROWD_FACTOR:g} x time and memory ({crowd['policy']})",
+                f"{time:.2f} x, {memory:.2f} x",
+                max(time, memory) <= CROWD_FACTOR,
+            )
+        )
     for stack in results["explorer"]:
         rate = stack["events_per_second"]
         found.append(

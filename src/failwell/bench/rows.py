@@ -268,6 +268,8 @@ _ROUTER: Final = (_hand(by_hand.router, note="an `if`"), _ours(ours.router))
 _ASYNC_ROUTER: Final = (_hand(by_hand.async_router, note="an `if`"), _ours(ours.router))
 _VALIDATE: Final = (_hand(by_hand.validate), _ours(ours.validate))
 _ASYNC_VALIDATE: Final = (_hand(by_hand.async_validate), _ours(ours.validate))
+_SAGA: Final = (_hand(by_hand.saga), _ours(ours.saga))
+_ASYNC_SAGA: Final = (_hand(by_hand.async_saga), _ours(ours.saga))
 
 
 def _both(
@@ -288,7 +290,7 @@ def _both(
 
 def all_rows() -> list[Row]:
     """Every row."""
-    stack = "Fallback >> Retry >> Timeout"
+    stack = "Fallback >> Retry >> Timeout, "
     broken = "failure, then the alternative"
     on_threads = "sync, success (processor time of all threads)"
     rows = [
@@ -340,9 +342,18 @@ def all_rows() -> list[Row]:
         ("stack-async", "async, success, the operation does not suspend", jobs.async_plain),
         ("stack-async-suspends", "async, success, it gives the loop one turn", jobs.suspends),
     ):
-        rows.append(Row(key, stack, title, True, _ASYNC_STACK, jobs.check_stack, _stacked(operation)))
+        rows.append(Row(key, "Stack", stack + title, True, _ASYNC_STACK, jobs.check_stack, _stacked(operation)))
     rows.append(
-        Row("stack-sync", stack, on_threads, False, _STACK, jobs.check_stack, _stacked(jobs.plain), threads=True)
+        Row(
+            "stack-sync",
+            "Stack",
+            stack + on_threads,
+            False,
+            _STACK,
+            jobs.check_stack,
+            _stacked(jobs.plain),
+            threads=True,
+        )
     )
     return [
         *rows,
@@ -371,6 +382,7 @@ def all_rows() -> list[Row]:
             jobs.check_router,
             _succeeding_or_instead,
         ),
+        *_both("saga", "Saga", "two steps, both done", _SAGA, _ASYNC_SAGA, jobs.check_saga, _succeeding_or_instead),
         *_both(
             "validate", "Validate", "argument and result", _VALIDATE, _ASYNC_VALIDATE, jobs.check_validate, _succeeding
         ),

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 
 from failwell.bench import jobs, peers
+from failwell.bench.crowd import measure_crowd
 from failwell.bench.exploring import measure_explorer
 from failwell.bench.results import ContenderResult, Results, RowResult
 from failwell.bench.rows import Contender, Row, all_rows
@@ -31,13 +32,15 @@ class Plan:
     import_runs: int
     #: Seconds for each stack that is explored.
     explorer_seconds: float
+    #: How many calls are made at once, and how often that is done.
+    crowd: tuple[int, int]
     quick: bool = False
 
 
 #: About 80 seconds: long enough for medians that repeat to a few per cent on a machine with other work.
-FULL = Plan(seconds=50, block_ms=0.4, import_runs=9, explorer_seconds=2)
+FULL = Plan(seconds=50, block_ms=0.4, import_runs=9, explorer_seconds=2, crowd=(10_000, 7))
 #: A few seconds, to see that everything works. Its figures mean little.
-QUICK = Plan(seconds=0.2, block_ms=0.1, import_runs=1, explorer_seconds=0.02, quick=True)
+QUICK = Plan(seconds=0.2, block_ms=0.1, import_runs=1, explorer_seconds=0.02, crowd=(600, 1), quick=True)
 
 
 def cpu_model() -> str:
@@ -145,6 +148,8 @@ def measure(plan: Plan = FULL, *, rows: Sequence[Row] | None = None, progress: P
         quick=plan.quick,
         progress=lambda n: progress(f"explorer, stack {n + 1}"),
     )
+    calls, runs = plan.crowd
+    crowd = measure_crowd(calls=calls, runs=runs, progress=lambda name: progress(f"{calls:,} calls at once: {name}"))
     return Results(
         python=platform.python_version(),
         cpu=cpu_model(),
@@ -158,6 +163,7 @@ def measure(plan: Plan = FULL, *, rows: Sequence[Row] | None = None, progress: P
         ],
         imports=imports,
         explorer=explorer,
+        crowd=crowd,
     )
 
 
