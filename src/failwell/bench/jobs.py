@@ -429,8 +429,9 @@ def check_saga(stage: Stage, build: Build) -> None:
     undone, undoing = scripted(stage, "ok")
     operation, tally = scripted(stage, "ok")
     state = stage.call(stage.build(build, operation, undone), 7)
-    done = isinstance(state, dict) and state["second"] == 7
-    expect(done and tally.calls == 1 and undoing.calls == 0, "both steps are done and none is undone")
+    expect(type(state) is dict, "a saga returns its state")
+    done = state["second"] == 7 and tally.calls == 1 and undoing.calls == 0
+    expect(done, "both steps are done and none is undone")
     operation, tally = scripted(stage, ConnectionError)
     expect(raises(stage, stage.build(build, operation, undone)) is not None, "a step that fails fails the saga")
     expect(undoing.calls == 1, f"the step before it is undone once, not {undoing.calls} times")
