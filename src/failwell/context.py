@@ -31,6 +31,9 @@ class Transport(enum.Enum):
     FILE = "file"
     OTHER = "other"
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 class ErrorContext:
     """Where a call goes and which request it belongs to; every event of the call carries it.

@@ -1,0 +1,3 @@
+from tests.kernel.world import world
+
+__all__ = ["world"]
