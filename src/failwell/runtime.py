@@ -17,12 +17,13 @@ import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
-from contextlib import suppress
-from contextvars import Context, ContextVar, copy_context
+from contextlib import contextmanager, suppress
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, TypeVar, cast
 
 from failwell import virtual
 from failwell.context import ErrorContext
+from failwell.errors import DeadlineExceeded
 from failwell.events import Event, bus, log, where
 
 __all__ = [
@@ -31,15 +32,20 @@ __all__ = [
     "Abandoned",
     "AsyncRuntime",
     "BlockingRuntime",
+    "Due",
     "Late",
     "Mark",
     "Pool",
     "Runtime",
     "Signal",
     "UnexpectedAwaitable",
+    "current_deadline",
     "deadline",
     "name_of",
+    "passed",
     "refuse_awaitable",
+    "time_left",
+    "without_deadline",
 ]
 
 T = TypeVar("T")
@@ -57,7 +63,84 @@ LATE: Final = Late.LATE
 """What `Runtime.within` returns for a call that was not done in time."""
 
 deadline: ContextVar[float | None] = ContextVar("failwell_deadline", default=None)
-"""The monotonic time at which everything in this context must be over, or None."""
+"""The monotonic time at which everything in this context must be over, or None; see `current_deadline`."""
+_FOR_EVER = float("inf")
+
+
+class Due(float):
+    """A deadline: the monotonic time at which everything inside of a call must be over.
+
+    Attributes:
+        seconds: How long it was away when it was set.
+        operation: What must be over.
+        outer: The later deadline around it, or None.
+        owner: The task that it ends by itself: who works there need not look at the clock. None once the call is over.
+    """
+
+    __slots__ = ("is_over", "operation", "outer", "owner", "seconds")
+
+    seconds: float
+    operation: str
+    outer: float | None
+    owner: Any
+
+    def __new__(cls, moment: float, seconds: float, operation: str, outer: float | None) -> Self:
+        """A deadline at a monotonic time."""
+        due = super().__new__(cls, moment)
+        due.seconds, due.operation, due.outer, due.owner, due.is_over = seconds, operation, outer, None, False
+        return due
+
+    def ends(self, token: Token[float | None]) -> None:
+        """The call is over. What it left running, such as a task in the background, is nobody's to wait for now."""
+        self.is_over = True
+        self.owner = None
+        with suppress(ValueError):  # closed from another context, which never had this deadline
+            deadline.reset(token)
+
+    def was_met_by(self, error: BaseException) -> bool:
+        """Whether an error says of this very deadline that it has passed; of a group, whether each in it does."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self.was_met_by, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+        return isinstance(error, DeadlineExceeded) and error.at == float(self)
+
+
+def current_deadline() -> float | None:
+    """The monotonic time at which everything in this context must be over, or None.
+
+    The deadline of a call that is over binds nobody any more, not even a task that the call left running.
+    """
+    until = deadline.get()
+    while isinstance(until, Due) and until.is_over:
+        until = until.outer
+    return until
+
+
+def time_left() -> float:
+    """Seconds until the deadline that this code runs under: never less than 0, infinite without one.
+
+    ```python
+    from failwell import Deadline, time_left
+
+
+    @Deadline(2)
+    def ask() -> str:
+        return f"{time_left():.1f} s are left"
+
+
+    print(ask(), time_left())
+    #> 2.0 s are left inf
+    ```
+
+    Give it to what has a time limit of its own, such as a client library, or send it on to the next service.
+    """
+    until = current_deadline()
+    return _FOR_EVER if until is None else max(0.0, until - time.monotonic())
+
+
+def passed(until: float, operation: str) -> DeadlineExceeded:
+    """The error that says of a deadline that it has passed."""
+    known = until if isinstance(until, Due) else Due(until, 0.0, operation, None)
+    return DeadlineExceeded(known.seconds, known.operation, at=float(until))
 
 
 class Runtime(Protocol):
@@ -138,7 +221,23 @@ class Runtime(Protocol):
         ...
 
     async def within(self, seconds: float, call: Callable[[], Any]) -> Any:
-        """*Awaited.* Run a call; `LATE` if it is not done after ``seconds``."""
+        """*Awaited.* Run a call; `LATE` if it is not done after ``seconds``.
+
+        Where a deadline comes first, or at the same moment, that is what ends the call.
+
+        Raises:
+            DeadlineExceeded: If it had passed before, or nobody else ends the call: in a task that was started inside
+                of it, in the thread of somebody else.
+        """
+        ...
+
+    async def by(self, seconds: float, at: float | None, call: Callable[[], Any]) -> Any:
+        """*Awaited.* Run a call under a deadline in ``seconds``, or at the monotonic time ``at``; `LATE` if it passes.
+
+        Everything inside sees what is left by `time_left`, in tasks and threads that it starts as well. A deadline
+        around it that is not later stays the one that counts: then that one ends the call, and never this method.
+        A deadline that has passed already has nothing started. While exploring ``at`` counts for nothing.
+        """
         ...
 
     async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
@@ -175,7 +274,7 @@ class Runtime(Protocol):
         ...
 
     async def shielded(self, fn: Callable[[], Any]) -> Any:
-        """*Awaited.* Run cleanup to its end, whatever happens to the caller meanwhile."""
+        """*Awaited.* Run cleanup to its end, whatever happens to the caller meanwhile; no deadline holds for it."""
         ...
 
     async def graded(self, call: Callable[[], Any]) -> tuple[Any, bool]:
@@ -190,7 +289,7 @@ class Runtime(Protocol):
         ...
 
 
-TAKES_CALL: Final = frozenset({"within", "first", "each", "shielded", "graded", "tentative", "in_pool"})
+TAKES_CALL: Final = frozenset({"within", "by", "first", "each", "shielded", "graded", "tentative", "in_pool"})
 """The methods that are given something to call: ``call`` itself, a lambda, a function made in ``run``.
 
 It is their last argument: one such thing, or a list of them for `Runtime.each`. The first argument of
@@ -286,9 +385,6 @@ class Signal:
             self._wakers.pop(key, None)
 
 
-_FOR_EVER = float("inf")
-
-
 class _Here:
     """The answers that are the same for every runtime."""
 
@@ -307,7 +403,7 @@ class _Here:
         return time.time()
 
     def time_left(self) -> float:
-        until = deadline.get()
+        until = current_deadline()
         return _FOR_EVER if until is None else until - self.now()
 
     def between(self, low: float, high: float) -> float:
@@ -362,15 +458,27 @@ class Abandoned(BaseException):
 
 
 class _Lease:
-    """The right of a worker thread to go on; it ends when its caller, or that one's caller, stops waiting."""
+    """The right of a worker thread to go on; it ends when its caller, or that one's caller, stops waiting.
 
-    __slots__ = ("ended", "outer")
+    Attributes:
+        due: The monotonic time at which its caller stops waiting, if it has said so.
+    """
 
-    def __init__(self, outer: _Lease | None) -> None:
+    __slots__ = ("due", "ended", "outer")
+
+    def __init__(self, outer: _Lease | None, due: float = _FOR_EVER) -> None:
         self.outer = outer
+        self.due = due
         self.ended = Signal()
         if outer is not None and not outer.ended.add(self, self.ended.set):
             self.ended.set()
+
+    def ends_by(self, moment: float) -> bool:
+        """Whether its caller, or one further out, has stopped waiting when the monotonic clock shows ``moment``."""
+        lease: _Lease | None = self
+        while lease is not None and lease.due > moment:
+            lease = lease.outer
+        return lease is not None
 
     def settle(self) -> None:
         """The work was done in time."""
@@ -394,8 +502,9 @@ class _Errand:
         call: Callable[[], Any],
         tell: Callable[[], None],
         pool: Pool = _ANY_THREAD,
+        due: float = _FOR_EVER,
     ) -> None:
-        self.lease = _Lease(outer)
+        self.lease = _Lease(outer, due)
         self.pool = pool
         self.call = call
         self.tell = tell
@@ -559,18 +668,46 @@ class AsyncRuntime(_Here):
     @types.coroutine
     def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Generator[Any, Any, Any]:
         self.lease()
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
-        awaitable: Any = call()
-        work: Any = awaitable if hasattr(awaitable, "send") else awaitable.__await__()
-        waits_for: Any
-        try:
-            waits_for = work.send(None)
-        except StopIteration as done:
-            return done.value
-        # It really suspends; only now is a timer worth its price (most calls never get here in tests and caches).
-        limited = cast("Generator[Any, Any, Any]", _until(loop, due, work, waits_for))
+        until = deadline.get()
+        if until is not None and (until := current_deadline()) is not None:
+            left = until - time.monotonic()
+            if left <= seconds:
+                ended_by_it = cast("Generator[Any, Any, Any]", self._before(until, left, call))
+                return (yield from ended_by_it)
+        limited = cast("Generator[Any, Any, Any]", _limited(seconds, call))
         return (yield from limited)
+
+    async def _before(self, until: float, left: float, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Run a call that the deadline around it ends."""
+        if left <= 0:
+            raise passed(until, self.operation)
+        if isinstance(until, Due) and until.owner is asyncio.current_task():
+            return await call()
+        answer = await _limited(left, call)
+        if answer is LATE:
+            raise passed(until, self.operation)
+        return answer
+
+    async def by(self, seconds: float, at: float | None, call: Callable[[], Awaitable[Any]]) -> Any:
+        self.lease()
+        now = time.monotonic()
+        moment = now + seconds if at is None else at
+        outer = current_deadline()
+        if outer is not None and outer <= moment:
+            return await self.within(_FOR_EVER, call)
+        if moment <= now:
+            return LATE
+        due = Due(moment, seconds, self.operation, outer)
+        due.owner = asyncio.current_task()
+        token = deadline.set(due)
+        try:
+            return await _limited(moment - now, call)
+        except (DeadlineExceeded, BaseExceptionGroup) as error:
+            if not due.was_met_by(error):
+                raise
+            return LATE
+        finally:
+            due.ends(token)
 
     async def in_thread(
         self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
@@ -701,7 +838,8 @@ class AsyncRuntime(_Here):
                 timer.cancel()
 
     async def shielded(self, fn: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        task = asyncio.ensure_future(fn())
+        with without_deadline():
+            task = asyncio.ensure_future(fn())
         interrupted: asyncio.CancelledError | None = None
         while not task.done():
             try:
@@ -724,6 +862,33 @@ class AsyncRuntime(_Here):
     async def tentative(self, call: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
         with Mark(tentative=True) as mark:
             return await call(), mark.degraded
+
+
+@contextmanager
+def without_deadline() -> Generator[None]:
+    """Let what begins here take its time."""
+    token = deadline.set(None)
+    try:
+        yield
+    finally:
+        deadline.reset(token)
+
+
+@types.coroutine
+def _limited(seconds: float, call: Callable[[], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    """Run a call; `LATE` if it is not done after some seconds."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    awaitable: Any = call()
+    work: Any = awaitable if hasattr(awaitable, "send") else awaitable.__await__()
+    waits_for: Any
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        return done.value
+    # It really suspends; only now is a timer worth its price (most calls never get here in tests and caches).
+    limited = cast("Generator[Any, Any, Any]", _until(loop, due, work, waits_for))
+    return (yield from limited)
 
 
 @types.coroutine
@@ -919,8 +1084,48 @@ class BlockingRuntime(_Here):
         return result
 
     def within(self, seconds: float, call: Callable[[], T]) -> T | Literal[Late.LATE]:
+        until = current_deadline()
+        if until is not None and (left := until - time.monotonic()) <= seconds:
+            return self._before(until, left, call)
+        return self._limited(seconds, call)
+
+    def _before(self, until: float, left: float, call: Callable[[], T]) -> T:
+        """Run a call that the deadline around it ends."""
+        lease = self.lease()
+        if left <= 0:
+            raise passed(until, self.operation)
+        if lease is not None and lease.ends_by(until):
+            return call()
+        answer = self._limited(left, call)
+        if answer is LATE:
+            raise passed(until, self.operation)
+        return answer
+
+    def by(self, seconds: float, at: float | None, call: Callable[[], T]) -> T | Literal[Late.LATE]:
+        self.lease()
+        now = time.monotonic()
+        moment = now + seconds if at is None else at
+        outer = current_deadline()
+        if outer is not None and outer <= moment:
+            return self.within(_FOR_EVER, call)
+        if moment <= now:
+            return LATE
+        due = Due(moment, seconds, self.operation, outer)
+        token = deadline.set(due)
+        try:
+            return self._limited(moment - now, call, moment)
+        except (DeadlineExceeded, BaseExceptionGroup) as error:
+            if not due.was_met_by(error):
+                raise
+            return LATE
+        finally:
+            due.ends(token)
+
+    def _limited(self, seconds: float, call: Callable[[], T], due: float | None = None) -> T | Literal[Late.LATE]:
+        """Run a call; `LATE` if it is not done after some seconds."""
         finished = Signal()
-        errand = _Errand(self.lease(), call, finished.set)
+        due = time.monotonic() + seconds if due is None else due
+        errand = _Errand(self.lease(), call, finished.set, due=due)
         done = False
         try:
             done = self.wait(finished, seconds)
@@ -1020,6 +1225,10 @@ class BlockingRuntime(_Here):
 
     def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         lease = self.lease()
+        if timeout is not None and lease is not None and lease.ends_by(time.monotonic() + timeout):
+            timeout = (
+                None  # of several limits at the same moment the outermost has its way, whichever thread wakes first
+            )
         woken = virtual.make_event()
         try:
             if (lease is None or lease.ended.add(woken, woken.set)) and signal.add(woken, woken.set):
@@ -1034,7 +1243,8 @@ class BlockingRuntime(_Here):
     def shielded(self, fn: Callable[[], T]) -> T:
         token = _lease.set(None)  # cleanup goes on in an abandoned thread too
         try:
-            return fn()
+            with without_deadline():
+                return fn()
         finally:
             _lease.reset(token)
 

@@ -151,7 +151,7 @@ def test_the_time_that_the_operation_takes_counts(world: World) -> None:
     assert operation.log.times == [0, 4]
 
 
-def test_a_wait_is_clipped_to_the_deadline_around_it(world: World) -> None:
+def test_a_wait_that_ends_no_sooner_than_the_deadline_is_not_begun(world: World) -> None:
     operation = world.operation(ConnectionError("no"))
     guarded = Retry(99, backoff=backoff.Fixed(2))
 
@@ -160,9 +160,34 @@ def test_a_wait_is_clipped_to_the_deadline_around_it(world: World) -> None:
         return guarded.outcome(operation)
 
     outcome = copy_context().run(world.do, start)
-    assert operation.log.times == [0, 2, 3]
-    assert outcome.elapsed == 3
-    assert outcome.error.__notes__ == ["failwell gave up after 3 attempts in 3 s: no time left"]
+    assert operation.log.times == [0, 2]
+    assert outcome.elapsed == 2
+    assert outcome.error.__notes__ == ["failwell gave up after 2 attempts in 2 s: no time left"]
+
+
+def test_a_random_wait_is_clipped_to_the_deadline_around_it(world: World) -> None:
+    operation = world.operation(ConnectionError("no"))
+    guarded = Retry(2, backoff=backoff.Fixed(1000, jitter="full"))
+
+    def start() -> Any:
+        deadline.set(time.monotonic() + 3)
+        return guarded.outcome(operation)
+
+    outcome = copy_context().run(world.do, start)
+    assert len(operation.log.times) == 2
+    assert outcome.elapsed < 3
+
+
+def test_a_wait_that_its_own_limit_cuts_before_the_deadline_is_begun(world: World) -> None:
+    operation = world.operation(ConnectionError("no"))
+    guarded = Retry(99, backoff=backoff.Fixed(60), max_elapsed=3)
+
+    def start() -> Any:
+        deadline.set(time.monotonic() + 5)
+        return guarded.outcome(operation)
+
+    copy_context().run(world.do, start)
+    assert operation.log.times == [0, 3]
 
 
 @settings(max_examples=60, deadline=None)
@@ -558,7 +583,7 @@ def test_concurrent_callers_share_nothing(world: World) -> None:
         ({"max_elapsed": 0}, "max_elapsed must be above 0 seconds, got 0"),
         ({"max_elapsed": float("nan")}, "max_elapsed must be above 0 seconds, got nan"),
         ({"max_elapsed": "1"}, "max_elapsed must be a number, got '1'"),
-        ({"budget": 3}, r"budget must have deposit\(\) and withdraw\(\), got 3"),
+        ({"budget": 3}, r"budget must be an object with deposit\(\) and withdraw\(\), got 3"),
         ({"retry_result": 3}, "retry_result must be callable, got 3"),
         ({"on_retry": 3}, "on_retry must be callable, got 3"),
         ({"on_give_up": 3}, "on_give_up must be callable, got 3"),

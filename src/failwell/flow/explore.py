@@ -22,7 +22,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 from failwell.derive import Call
-from failwell.errors import NotDeterministic, TooManyPaths
+from failwell.errors import DeadlineExceeded, NotDeterministic, TooManyPaths
 from failwell.events import Attempt, Event, GaveUp
 from failwell.flow.foreign import Chance, is_foreign, parameters, run_foreign
 from failwell.flow.graph import Graph, compact_graph, unrolled_graph
@@ -31,7 +31,19 @@ from failwell.flow.report import Report, make_report
 from failwell.flow.spread import Lot, spread
 from failwell.flow.standins import Unanswerable
 from failwell.policy import Operation, Pattern, Policy, Protected, labels, matching, protected
-from failwell.runtime import LATE, Alternative, AsyncRuntime, Mark, Signal, deadline, name_of
+from failwell.runtime import (
+    LATE,
+    Alternative,
+    AsyncRuntime,
+    Due,
+    Mark,
+    Signal,
+    current_deadline,
+    deadline,
+    name_of,
+    passed,
+    without_deadline,
+)
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
 
 if TYPE_CHECKING:
@@ -293,26 +305,46 @@ class _Search:
             raise fails_with(name) if fails_with and option == "fail" else self.make_error[option](name)
         return Answer(name)
 
-    def chain(self, layers: Sequence[Pattern], name: str, inner: Callable[..., Any], args: tuple[Any, ...] = ()) -> Any:
-        """The layers around ``inner``, all on exploring runtimes; call it to get a coroutine."""
+    def chain(
+        self,
+        layers: Sequence[Pattern],
+        name: str,
+        inner: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        fails_with: Callable[[str], Exception] | None = None,
+    ) -> Any:
+        """The layers around ``inner``, all on exploring runtimes; call it to get a coroutine.
+
+        ``fails_with`` makes the error of what the innermost layer calls, where that is an operation by itself.
+        """
         following = inner
         for layer, label in reversed(list(zip(layers, labels(layers), strict=True))):
             call = Call(following, args, {}, name)
-            following = functools.partial(_run_layer, layer, call, self.runtime(self, layer, label, name))
+            runtime = self.runtime(self, layer, label, name, fails_with)
+            following = functools.partial(_run_layer, layer, call, runtime)
             args = ()
+            fails_with = None
         return following
 
-    async def user_function(self, fn: Callable[..., Any], name: str, layer: str, args: Sequence[Any]) -> Any:
+    async def user_function(
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        layer: str,
+        args: Sequence[Any],
+        fails_with: Callable[[str], Exception] | None = None,
+    ) -> Any:
         """A function of the user's inside a pattern: itself explored where it is made of patterns."""
         if isinstance(fn, Operation):
-            return await self.chain((fn,), fn.__name__, _nothing_inside, tuple(args))()
+            return await self.chain((fn,), fn.__name__, _nothing_inside, tuple(args), fails_with)()
         known = protected(fn)
         if known is not None:
             return await self.protected_function(known)
         says = Alternative.of(fn)
         name = name or name_of(fn)
         self.look_at(fn, name)
-        return await self.operation(name, layer, never_fails=says is not None and says.never_fails)
+        never_fails = says is not None and says.never_fails
+        return await self.operation(name, layer, never_fails=never_fails, fails_with=fails_with)
 
     def look_at(self, fn: Any, name: str) -> None:
         """See what an operation says about itself."""
@@ -324,10 +356,10 @@ class _Search:
 
     def protected_function(self, known: Protected[Any]) -> Any:
         layers, fn = _flat(known)
-        if isinstance(fn, Operation):
-            return self.chain((*layers, fn), known.name, _nothing_inside)()
-        self.look_at(fn, known.name)
         fails_with = functools.partial(failure_of, handled_type(layers))
+        if isinstance(fn, Operation):
+            return self.chain((*layers, fn), known.name, _nothing_inside, (), fails_with)()
+        self.look_at(fn, known.name)
         inside = functools.partial(self.operation, known.name, "", fails_with=fails_with)
         return self.chain(layers, known.name, inside)()
 
@@ -343,9 +375,17 @@ async def _nothing_inside(*args: Any) -> NoReturn:
 class _ExploringRuntime(AsyncRuntime):
     """Answers every question with a choice; time is virtual, events are kept, user functions never run."""
 
-    __slots__ = ("policy", "search", "shared")
+    __slots__ = ("fails_with", "policy", "search", "shared")
 
-    def __init__(self, search: _Search, policy: Pattern, layer: str, operation: str) -> None:
+    def __init__(
+        self,
+        search: _Search,
+        policy: Pattern,
+        layer: str,
+        operation: str,
+        fails_with: Callable[[str], Exception] | None = None,
+    ) -> None:
+        self.fails_with = fails_with
         self.search = search
         self.policy = policy
         self.shared = id(policy.origin)  # changed copies share their state
@@ -404,12 +444,12 @@ class _ExploringRuntime(AsyncRuntime):
             raise
 
     async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
-        return await self.search.user_function(fn, name, self.layer, args)
+        return await self.search.user_function(fn, name, self.layer, args, self.fails_with)
 
     async def in_thread(
         self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
     ) -> Any:
-        return await self.search.user_function(fn, name, self.layer, args)
+        return await self.search.user_function(fn, name, self.layer, args, self.fails_with)
 
     async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
         search = self.search
@@ -420,6 +460,13 @@ class _ExploringRuntime(AsyncRuntime):
             return call()
 
         return await super().first([*calls[:1], *(functools.partial(later, call) for call in calls[1:])], delay)
+
+    async def each(self, limit: int, calls: Sequence[Callable[[], Any]]) -> None:
+        for call in calls:
+            await call()
+
+    async def by(self, seconds: float, at: float | None, call: Callable[[], Any]) -> Any:
+        return await super().by(seconds, None, call)  # a moment of the real clock is none here
 
     async def decide(self, question: str, options: Sequence[Any], fn: Callable[..., Any], *args: Any) -> Any:
         if len(options) == 1:
@@ -471,9 +518,37 @@ class _StraightRuntime(_ExploringRuntime):
         _time_is_up(search, due)
 
     async def within(self, seconds: float, call: Callable[[], Any]) -> Any:  # type: ignore[override]
+        now = self.search.clock.now
+        until = current_deadline()
+        if until is None or until - now > seconds:
+            return await self._limited(now + seconds, call)
+        if until <= now or (answer := await self._limited(until, call)) is LATE:
+            raise passed(until, self.operation)
+        return answer
+
+    async def by(self, seconds: float, at: float | None, call: Callable[[], Any]) -> Any:
+        now = self.search.clock.now
+        moment = now + seconds
+        outer = current_deadline()
+        if outer is not None and outer <= moment:
+            return await self.within(float("inf"), call)
+        if moment <= now:
+            return LATE
+        due = Due(moment, seconds, self.operation, outer)
+        token = deadline.set(due)
+        try:
+            return await self._limited(moment, call)
+        except DeadlineExceeded as error:
+            if not due.was_met_by(error):
+                raise
+            return LATE
+        finally:
+            due.ends(token)
+
+    async def _limited(self, due: float, call: Callable[[], Any]) -> Any:
+        """Run a call; `LATE` if it is not done at a virtual moment."""
         search = self.search
         place = len(search.timers)
-        due = search.clock.now + seconds
         search.timers.append(due)
         try:
             return await call()
@@ -495,7 +570,8 @@ class _StraightRuntime(_ExploringRuntime):
         timers, expired = search.timers, search.expired
         search.timers, search.expired = [float("inf")] * len(timers), None
         try:
-            return await fn()
+            with without_deadline():
+                return await fn()
         except _NeverEnds:
             timers = []  # nothing comes after this
             raise

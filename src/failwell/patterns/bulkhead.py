@@ -41,7 +41,7 @@ class Bulkhead(Policy):
     Args:
         max_concurrent: How many calls may be under way.
         max_queue: How many more may wait for a slot (default: none).
-        queue_timeout: Seconds that a call may wait in the queue (default: until its slot comes).
+        queue_timeout: Seconds that a call may wait in the queue (default: until its slot comes, or its deadline).
         threads: Run plain functions in threads of the bulkhead's own, this many; then no more calls than that are
             under way. A slot is taken until its thread is done, even if the caller has left.
         name: What the layer is called in events and drawings.

@@ -40,8 +40,8 @@ class RateLimiter(Policy):
         rate: How many calls may start in ``per`` seconds; a whole number where there is no ``burst``.
         per: The length of the window in seconds.
         burst: How many calls may start at once after a quiet time (a token bucket that holds so many).
-        max_wait: Seconds that a call may wait for its turn (default: none). A call whose turn comes later is
-            refused at once.
+        max_wait: Seconds that a call may wait for its turn (default: none). A call whose turn comes later, or not
+            before its deadline, is refused at once.
         name: What the layer is called in events and drawings.
 
     Raises:
@@ -84,8 +84,7 @@ class RateLimiter(Policy):
     async def run(self, call: Call, rt: Runtime) -> Any:
         line: _Line = rt.state
         if not line.admits(self, rt.now):
-            patience = min(self.max_wait, rt.time_left())
-            turn, wait = line.join(self, rt.now, patience)
+            turn, wait = line.join(self, rt.now, rt.time_left())
             if turn is None:
                 rt.emit(Rejected, "rate limit exceeded", wait)
                 raise RateLimitedError(rt.operation, wait)
@@ -161,13 +160,15 @@ class _Line:
             self._count(limit, now)
             return True
 
-    def join(self, limit: RateLimiter, clock: Callable[[], float], patience: float) -> tuple[Signal | None, float]:
+    def join(self, limit: RateLimiter, clock: Callable[[], float], time_left: float) -> tuple[Signal | None, float]:
         """A turn at the end of the line, and in how many seconds it comes; no turn if it comes too late."""
         with self._lock:
             now = clock()
             due = self.due(limit, now, len(self.turns))
             wait = _seconds_until(due, now)
-            if wait > patience and not math.isclose(wait, patience, rel_tol=1e-12):  # three times 0.1 s is 0.3 s
+            most = limit.max_wait
+            too_long = wait > most and not math.isclose(wait, most, rel_tol=1e-12)  # three times 0.1 s is 0.3 s
+            if too_long or wait >= time_left:
                 return None, wait
             turn = Signal()
             if not self.turns:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -28,7 +29,7 @@ class Budget(Protocol):
     """What ``budget=`` takes: a limit on the extra load that retries of a whole process may cause."""
 
     def deposit(self) -> object:
-        """A call was made."""
+        """A call was made. One that passes several retries with the same budget is made once."""
         ...
 
     def withdraw(self) -> bool:
@@ -48,7 +49,8 @@ class Retry(Policy):
             (default: transient ones, see `failwell.errors`).
         retry_result: Says of a result that it is to be retried; the last one is returned all the same.
         max_elapsed: Seconds since the first call after which no attempt starts. Waits are clipped to it.
-        budget: A limit shared by many calls; when it is spent, only the extra attempts are left out.
+        budget: A limit shared by many calls, such as a `RetryBudget`; when it is spent, only the extra attempts are
+            left out.
         respect_retry_after: Whether a server's ``Retry-After`` beats the computed wait.
         on_retry: Called with the `Waiting` event before each wait.
         on_give_up: Called with the `GaveUp` event.
@@ -79,8 +81,9 @@ class Retry(Policy):
             number("max_elapsed", max_elapsed)
             if not max_elapsed > 0:
                 raise ValueError(f"max_elapsed must be above 0 seconds, got {max_elapsed!r}")
-        if budget is not None and not (hasattr(budget, "deposit") and hasattr(budget, "withdraw")):
-            raise TypeError(f"budget must have deposit() and withdraw(), got {budget!r}")
+        known = all(callable(getattr(budget, name, None)) for name in ("deposit", "withdraw"))
+        if budget is not None and (isinstance(budget, type) or not known):
+            raise TypeError(f"budget must be an object with deposit() and withdraw(), got {budget!r}")
         for name, function in (("retry_result", retry_result), ("on_retry", on_retry), ("on_give_up", on_give_up)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable, got {function!r}")
@@ -99,13 +102,15 @@ class Retry(Policy):
 
     async def run(self, call: Call, rt: Runtime) -> Any:
         started = rt.now()
-        if self.budget is not None:
-            await rt.decide("call counted", (None,), self.budget.deposit)
+        counted = None if self.budget is None else _Counted.unless_it_is(self.budget)
         attempt = 1
         waited = failure = traceback = None
         last = is_degraded = False
+        low = high = 0.0
         result: Any = None
         try:
+            if counted is not None:
+                await rt.decide("call counted", (None,), counted.budget.deposit)
             while True:
                 rt.emit(Attempt, attempt)
                 failure = None
@@ -125,10 +130,14 @@ class Retry(Policy):
                     if not rejected:
                         return _passed_on(result, is_degraded, rt)
                 elapsed = rt.now() - started
-                left = rt.time_left()
+                left = deadline = rt.time_left()
                 if self.max_elapsed is not None:
                     left = min(left, self.max_elapsed - elapsed)
                 reason = self._reason_to_stop(attempt, 0.0 if last else left)
+                if not reason:
+                    low, high = self._bounds(attempt, waited, failure, rt)
+                    if min(low, left) >= deadline:  # after this wait the deadline would end the next attempt at once
+                        reason = GaveUp.NO_TIME_LEFT
                 if not reason and self.budget is not None:
                     affordable = await rt.decide("retry budget left", (True, False), self.budget.withdraw)
                     reason = "" if affordable else GaveUp.BUDGET_SPENT
@@ -137,13 +146,14 @@ class Retry(Policy):
                     if failure is None:
                         return _passed_on(result, is_degraded, rt)
                     raise _annotated(failure, attempt, elapsed, reason)
-                low, high = self._bounds(attempt, waited, failure, rt)
                 waited = rt.between(min(low, left), min(high, left))
                 last = waited >= left  # the time is up when this wait is over; one more attempt then, as promised
                 await rt.announce(self.on_retry, Waiting, attempt, waited, (low, high), failure)
                 await rt.sleep(waited)
                 attempt += 1
         finally:
+            if counted is not None:
+                counted.ends()
             del failure, traceback  # a frame and its own traceback would keep each other alive
 
     def _reason_to_stop(self, attempt: int, left: float) -> str:
@@ -176,6 +186,36 @@ class Retry(Policy):
         """For one item of many: two attempts, so that one bad item does not hold up the others."""
         return _preset(cls, changes, max_attempts=2, backoff=delays.Fixed(0.5))
 
+
+class _Counted:
+    """A call that a budget was told of, for as long as it lasts: retries further in do not count it once more."""
+
+    __slots__ = ("_token", "budget", "is_over", "outer")
+
+    def __init__(self, budget: Budget, outer: _Counted | None) -> None:
+        self.budget = budget
+        self.outer = outer
+        self.is_over = False
+        self._token = _counted.set(self)
+
+    @classmethod
+    def unless_it_is(cls, budget: Budget) -> Self | None:
+        """A call that begins here; None if it began in a retry further out."""
+        outer = call = _counted.get()
+        while call is not None:
+            if call.budget is budget and not call.is_over:
+                return None
+            call = call.outer
+        return cls(budget, outer)
+
+    def ends(self) -> None:
+        """Tasks that were started inside go on, and what they call from now on is called by nobody else."""
+        self.is_over, self.outer = True, None
+        with suppress(ValueError):  # its coroutine was closed from somewhere else
+            _counted.reset(self._token)
+
+
+_counted: ContextVar[_Counted | None] = ContextVar("failwell_counted_calls", default=None)
 
 R = TypeVar("R", bound=Retry)
 

@@ -37,7 +37,8 @@ RAISE: Final = _Raise.RAISE
 class Timeout(Policy):
     """Give an operation a limited time.
 
-    Neither a cancellation from outside nor a ``TimeoutError`` of the operation's own is taken for it.
+    Neither a cancellation from outside nor a ``TimeoutError`` of the operation's own is taken for it. Where a deadline
+    around it comes first, or at the same moment, that ends the call.
 
     Args:
         seconds: How long the operation may take.
