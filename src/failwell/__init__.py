@@ -8,6 +8,7 @@ from failwell.patterns.batch import Batch, BatchFailure, BatchItem, BatchResult
 from failwell.patterns.bulkhead import Bulkhead
 from failwell.patterns.cache import Cache
 from failwell.patterns.circuit_breaker import CircuitBreaker, CircuitState, CountWindow, TimeWindow
+from failwell.patterns.credential_refresh import Credential, CredentialRefresh
 from failwell.patterns.deadline import Deadline
 from failwell.patterns.error_context import ContextFilter, InContext
 from failwell.patterns.fallback import Fallback
@@ -27,6 +28,7 @@ from failwell.runtime import time_left
 
 if TYPE_CHECKING:
     from failwell.flow import explore
+    from failwell.workflow import Workflow, saved_state
 
 __all__ = [
     "AdaptiveRecovery",
@@ -40,6 +42,8 @@ __all__ = [
     "CircuitState",
     "ContextFilter",
     "CountWindow",
+    "Credential",
+    "CredentialRefresh",
     "Deadline",
     "ExponentialRecovery",
     "Fallback",
@@ -60,12 +64,14 @@ __all__ = [
     "TimeWindow",
     "Timeout",
     "Validate",
+    "Workflow",
     "backoff",
     "errors",
     "explore",
     "listening",
     "not_idempotent",
     "safe_call",
+    "saved_state",
     "subscribe",
     "time_left",
     "virtual",
@@ -78,6 +84,10 @@ def __getattr__(name: str) -> Any:
         from failwell.flow import explore
 
         return explore
+    if name in ("Workflow", "saved_state"):
+        from failwell import workflow
+
+        return getattr(workflow, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -19,14 +19,18 @@ from failwell.events import (
     Compensated,
     Compensating,
     CompensationFailed,
+    CredentialRefreshed,
+    CredentialRefreshFailed,
+    CredentialRefreshing,
     ErrorNoted,
     Event,
+    FaultInjected,
     FeatureDegraded,
     FeatureRestored,
-    FaultInjected,
     FellBack,
     GaveUp,
     HealthChanged,
+    Hedged,
     ItemFailed,
     ItemStarted,
     ItemSucceeded,
@@ -72,8 +76,8 @@ class Step(NamedTuple):
 
 
 _WORDS = {"ok": "ok", "fail": "fails", "hang": "hangs"}
-_LEAD_IN = (Attempt, Called, FellBack, ItemStarted, StepStarted, Compensating)
-_SILENT = (StepCompleted, Compensated, ItemSucceeded, Progressed)
+_LEAD_IN = (Attempt, Called, FellBack, Hedged, ItemStarted, StepStarted, Compensating, CredentialRefreshing)
+_SILENT = (StepCompleted, Compensated, ItemSucceeded, Progressed, CredentialRefreshed, CredentialRefreshFailed)
 
 
 def seconds(value: float) -> str:
@@ -179,8 +183,9 @@ def says_it_again(event: Event, before: Choice | Event | None) -> bool:
         return False
     # A refusal that the user's own function decided on follows its "no" as the error that is raised.
     decided = isinstance(event, Rejected) and before.kind == "decision" and before.option == "no"
+    injected = isinstance(event, FaultInjected) and before.subject.endswith(event.fault)
     by_fallback = isinstance(event, FeatureDegraded) and event.instead == before.subject
-    return decided or by_fallback or isinstance(event, (CacheHit, CacheMiss, Routed))
+    return decided or injected or by_fallback or isinstance(event, (CacheHit, CacheMiss, Routed))
 
 
 def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, ...]) -> Step:
@@ -188,6 +193,9 @@ def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, 
         return Step(via, "event", "operation", choice.subject, "", ("attempt", str(lead.number)), lead.layer, events)
     if isinstance(lead, Called):
         return Step(via, "event", "operation", choice.subject, "", ("call", str(lead.number)), events=events)
+    if isinstance(lead, Hedged):
+        detail, number = _words(lead)[1:]
+        return Step(via, "event", "recovery", choice.subject, detail, number, lead.layer, events)
     if isinstance(lead, FellBack):
         return Step(via, "event", "recovery", choice.subject, f"fallback {lead.order}", layer=lead.layer, events=events)
     if isinstance(lead, ItemStarted):
@@ -198,6 +206,9 @@ def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, 
     if isinstance(lead, Compensating):
         detail = f"undoes {lead.step}"
         return Step(via, "event", "compensation", choice.subject, detail, layer=lead.layer, events=events)
+    if isinstance(lead, CredentialRefreshing):
+        detail = f"refresh, {_why(lead)}"
+        return Step(via, "event", "recovery", choice.subject, detail, layer=lead.layer, events=events)
     return Step(via, "event", "operation", choice.subject, layer=choice.layer, events=events)
 
 
@@ -226,6 +237,9 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return "item failed", "", ("item", str(event.index + 1))
         case TimedOut():
             return "timed out", f"cancelled after {seconds(event.seconds)}", none
+        case Hedged():
+            late = f"after {seconds(event.seconds)} without an answer" if event.seconds else ""
+            return f"{event.layer}: ask once more", late, ("hedge", str(event.number - 1))
         case FellBack():
             return f"fall back to {event.alternative}", f"fallback {event.order}", none
         case Routed():
@@ -266,6 +280,8 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return "note the error", event.where, none
         case FaultInjected():
             return f"a {event.fault} is injected", "", none
+        case CredentialRefreshing():
+            return "refresh the credential", _why(event), none
         case CompensationFailed():
             return "compensation failed", f"{event.step} still stands", none
         case _:
@@ -287,6 +303,10 @@ def lacking(event: FeatureDegraded) -> str:
     if event.instead == FeatureDegraded.ITS_OWN:
         return f"{event.feature} is degraded"
     return f"{event.instead} for {event.feature}"
+
+
+def _why(event: CredentialRefreshing) -> str:
+    return {event.EXPIRED: "it has expired", event.REFUSED: "it was refused"}.get(event.reason, event.reason)
 
 
 def _range(event: Waiting) -> str:

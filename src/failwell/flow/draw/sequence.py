@@ -17,9 +17,19 @@ from failwell.events import (
     Compensated,
     Compensating,
     CompensationFailed,
+    CredentialRefreshed,
+    CredentialRefreshFailed,
+    CredentialRefreshing,
     Event,
+    FeatureDegraded,
+    FeatureRestored,
     FellBack,
     GaveUp,
+    HealthChanged,
+    Hedged,
+    ItemStarted,
+    ItemSucceeded,
+    Progressed,
     Queued,
     Rejected,
     Routed,
@@ -32,7 +42,7 @@ from failwell.events import (
     Waiting,
 )
 from failwell.flow.path import Choice, Path
-from failwell.flow.story import says_it_again, seconds
+from failwell.flow.story import lacking, says_it_again, seconds
 from failwell.policy import Operation, labels
 
 if TYPE_CHECKING:
@@ -41,8 +51,16 @@ if TYPE_CHECKING:
 __all__ = ["happy_path", "sequence", "unhappy_path"]
 
 _SETTINGS = '%%{init: {"sequence": {"mirrorActors": false}}}%%'  # nobody is told twice
-_SILENT = (Compensated, CompensationFailed, StepCompleted)
-_ANSWERS = (CacheHit, StaleServed)
+_SILENT = (
+    Compensated,
+    CompensationFailed,
+    ItemSucceeded,
+    Progressed,
+    StepCompleted,
+    CredentialRefreshed,
+    CredentialRefreshFailed,
+)
+_ANSWERS = (CacheHit, FeatureDegraded, HealthChanged, StaleServed)
 
 
 def happy_path(exploration: Exploration) -> Path:
@@ -59,7 +77,12 @@ def happy_path(exploration: Exploration) -> Path:
     good = [path for path in exploration.paths if path.ends and path.error is None]
     if not good:
         raise LookupError(f"no path of {exploration.title} returns")
-    return max(good, key=lambda path: (not _hangs(path), _recovers(path), path.probability(0.1, 0.1)))
+
+    def telling(path: Path) -> tuple[bool, bool, bool, float]:
+        outruns = _outruns(path)
+        return outruns or not _hangs(path), outruns, _recovers(path), path.probability(0.1, 0.1)
+
+    return max(good, key=telling)
 
 
 def unhappy_path(exploration: Exploration) -> Path:
@@ -88,6 +111,12 @@ def unhappy_path(exploration: Exploration) -> Path:
 
 def _hangs(path: Path) -> bool:
     return any(choice.kind == "operation" and choice.option == "hang" for choice in path.choices)
+
+
+def _outruns(path: Path) -> bool:
+    """Whether an operation that was asked once more answered before one that hung, and nothing else ended that."""
+    late = any(isinstance(event, Hedged) and event.seconds for event in path.events)
+    return late and not any(isinstance(event, TimedOut) for event in path.events)
 
 
 def _recovers(path: Path) -> bool:
@@ -125,6 +154,7 @@ class _Telling:
         self.now = 0.0
         self.lead = ""
         self.failing = ""  # the error that is on its way out, by its type
+        self.racing: list[tuple[str, str]] = []  # layer, and whom it still waits for beside those who come later
         self.queues = False  # it is not known since when nobody waits any more
         ends_in_operation = bool(exploration.layers) and isinstance(exploration.layers[-1], Operation)
         for name in [*self.chain, *([] if ends_in_operation else [self.inner])]:
@@ -169,6 +199,9 @@ class _Telling:
         if isinstance(event, Cancelled):
             self._say(layer, "-x", event.operation, f"stop after {seconds(event.seconds)}")
             return
+        if isinstance(event, Hedged):
+            self._ask_once_more(event)
+            return
         self._up_to(layer)
         if isinstance(event, Called):
             self.lead = f"call {event.number}"
@@ -176,10 +209,14 @@ class _Telling:
             self.lead = f"attempt {event.number}"
         elif isinstance(event, FellBack):
             self.lead = f"fallback {event.order}"
+        elif isinstance(event, ItemStarted):
+            self.lead = f"item {event.index + 1}"
         elif isinstance(event, StepStarted):
             self.lead = f"step {event.order}"
         elif isinstance(event, Compensating):
             self.lead = f"undo {event.step}"
+        elif isinstance(event, CredentialRefreshing):
+            self.lead = f"refresh ({event.reason})"
         else:
             self._note(layer, _words(event))
             self.queues = isinstance(event, Queued)
@@ -213,6 +250,16 @@ class _Telling:
         else:
             self.failing = choice.option if choice.option != "fail" else self._failure(asked, rest)
             self._say(asked, "--x", asker, self.failing)
+
+    def _ask_once_more(self, event: Hedged) -> None:
+        """A layer does not wait any longer with its next attempt; what is under way goes on beside it."""
+        if self.failing:
+            self._up_to(event.layer)
+        elif event.layer in self.active:
+            place = self.active.index(event.layer) + 1
+            self.racing += [(event.layer, name) for name in self.active[place : place + 1]]
+            del self.active[place:]
+        self.lead = f"hedge {event.number - 1}"
 
     def _cut(self, event: TimedOut) -> None:
         """A layer gives up on what is under way inside it."""
@@ -273,6 +320,10 @@ class _Telling:
                     self._enter(layer)
         while not deepest_only and self.active[-1] != name:
             inside = self.active.pop()
+            for layer, loser in self.racing:
+                if layer == inside:
+                    self._say(layer, "-x", loser, "stop")
+            self.racing = [one for one in self.racing if one[0] != inside]
             self._say(inside, "--x" if self.failing else "-->>", self.active[-1], self.failing or answer)
 
     def _say(self, one: str, arrow: str, other: str, words: str) -> None:
@@ -317,6 +368,12 @@ def _words(event: Event) -> str:
             return "serve the stale answer"
         case StoreFailed():
             return "store failed"
+        case FeatureDegraded():
+            return lacking(event)
+        case FeatureRestored():
+            return f"{event.feature} is back"
+        case HealthChanged():
+            return f"now {event.status}"
         case _:
             return "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()
 
