@@ -165,9 +165,10 @@ class Fault(Policy):
         """The odds of each of its questions, for ``report(situations=...)`` of an exploration."""
         left, found = 1.0, dict[str, dict[str, float]]()
         for kind, share in self.shares.items():
-            yes = min(1.0, share / left) if left > 0 else 0.0
-            found[self._question(kind)] = {"yes": yes, "no": 1 - yes}
-            left -= share
+            if share:  # it asks only about what it can inject
+                yes = min(1.0, share / left)
+                found[self._question(kind)] = {"yes": yes, "no": 1 - yes}
+                left -= share
         return found
 
 

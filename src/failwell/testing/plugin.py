@@ -40,7 +40,7 @@ class VirtualTime:
         time.sleep(seconds)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")  # it keeps nothing, and Hypothesis refuses what is made anew for each test
 def virtual_time() -> VirtualTime:
     """Runs the test in virtual time."""
     return VirtualTime()
