@@ -16,6 +16,7 @@ from failwell import (
     Cache,
     CircuitBreaker,
     Fallback,
+    InContext,
     Policy,
     RateLimiter,
     Retry,
@@ -40,6 +41,7 @@ PATTERNS: dict[str, Any] = {
     "Exponential": Exponential,
     "Fallback": Fallback,
     "Fixed": Fixed,
+    "InContext": InContext,
     "RateLimiter": RateLimiter,
     "Retry": Retry,
     "Saga": Saga,
@@ -84,7 +86,7 @@ def _layers(seconds: tuple[float, ...], jitter: bool, cut: tuple[float, ...]) ->
         "Bulkhead(1)",
         "Bulkhead(1, max_queue=1, queue_timeout=1)",
     ]
-    checks = ["Validate(output=is_good)", "Validate(input=is_good)"]
+    checks = ["Validate(output=is_good)", "Validate(input=is_good)", "InContext('http', target='carts')"]
     return st.one_of(retry, timeout, *map(st.sampled_from, (others, caches, breakers, gates, checks)))
 
 

@@ -17,10 +17,14 @@ from failwell import (
     Bulkhead,
     Cache,
     CircuitBreaker,
+    Credential,
+    CredentialRefresh,
     Fallback,
+    InContext,
     Policy,
     RateLimiter,
     Retry,
+    RetryBudget,
     Router,
     Saga,
     Stack,
@@ -32,10 +36,14 @@ from failwell import (
     virtual,
 )
 from failwell.events import Event
+from failwell.testing import Fault
 from tests.kernel.world import Hang, World
 
 PATTERNS: dict[str, Callable[[], Policy]] = {
     "Retry": lambda: Retry(3, backoff.Fixed(1.0), on=Exception, on_retry=calls_back),
+    "Retry with a budget": lambda: Retry(3, backoff.Fixed(1.0), on=Exception, budget=RetryBudget()),
+    "CredentialRefresh": lambda: CredentialRefresh(Credential(fetches, lifetime=2.0), on=Exception),
+    "CredentialRefresh, shielded": lambda: CredentialRefresh(Credential(fetches), on=Exception, shielded=True),
     "Retry of results": lambda: Retry(3, backoff.Fixed(0.0), retry_result=lambda result: result is None),
     "Timeout": lambda: Timeout(2.5),
     "Timeout with default": lambda: Timeout(1.5, default=None),
@@ -47,8 +55,15 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "RateLimiter": lambda: RateLimiter(1, max_wait=99.0),
     "Bulkhead": lambda: Bulkhead(1, max_queue=1, queue_timeout=2.0),
     "Validate": lambda: Validate(accepts, accepts),
+    "InContext": lambda: InContext("http", target="carts"),
+    "Fault": lambda: Fault(slow=1.0, delay=0.5),
     "Fallback to a router": lambda: Fallback(Router({"slow": World(True).operation("poor", takes=1.0)}, selects)),
 }
+
+
+async def fetches() -> str:
+    await asyncio.sleep(0.5)
+    return "token"
 
 
 async def calls_back(event: Event) -> None:

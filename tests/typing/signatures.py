@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_type
 
-from failwell import Fallback, Outcome, Policy, Retry, Stack, Timeout, backoff, listening, subscribe, virtual
+from failwell import Fallback, InContext, Outcome, Policy, Retry, Stack, Timeout, backoff, listening, subscribe, virtual
 from failwell.events import Attempt, Event, GaveUp, Waiting
 from failwell.runtime import Runtime
+from failwell.testing import Called, Fault, Scripted, disabled, failing
 
 
 def read(name: str, *, limit: int = 10) -> list[str]:
@@ -130,3 +131,12 @@ class Twice(Policy):
 
 
 assert_type(Twice().call(read, "a"), list[str])
+
+# What tests use.
+
+assert_type(failing(ConnectionError, "ok"), Scripted)
+assert_type(failing("ok").calls, list[Called])
+assert_type(Fault(fail=0.1).call(read, "a"), list[str])
+Fault(error=7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+with disabled():
+    assert_type(InContext("http", correlation_id=lambda: "req-7").call(read, "a"), list[str])

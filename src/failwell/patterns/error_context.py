@@ -78,7 +78,7 @@ class InContext(Policy):
         self.correlation_id = correlation_id
 
     async def run(self, call: Call, rt: Runtime) -> Any:
-        known = self.correlation_id
+        known: Any = self.correlation_id
         if known is not None and not isinstance(known, str):
             try:
                 known = await rt.decide("correlation id", (None,), known)
