@@ -205,7 +205,7 @@ class ItemStarted(Event):
     """Item ``index`` (from 0) of a batch has its turn."""
 
     __slots__ = ()
-    index: int
+    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
 
 
 class ItemSucceeded(Event):
@@ -213,7 +213,7 @@ class ItemSucceeded(Event):
 
     __slots__ = ()
     role = "success"
-    index: int
+    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
     attempts: int
 
 
@@ -222,7 +222,7 @@ class ItemFailed(Event):
 
     __slots__ = ()
     role = "error"
-    index: int
+    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
     attempts: int
     error: BaseException
 
@@ -249,11 +249,15 @@ class TimedOut(Event):
 
 
 class Hedged(Event):
-    """Attempt ``number`` (the first call is 1) starts beside those that have not answered yet."""
+    """Attempt ``number`` (the first call is 1) starts beside those that have not answered for ``seconds``.
+
+    0 seconds: it starts at once, because those before it have failed.
+    """
 
     __slots__ = ()
     role = "recovery"
     number: int
+    seconds: float
 
 
 # --- not calling ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from failwell.events import (
     Event,
     FellBack,
     GaveUp,
+    ItemStarted,
     Outcome,
     Queued,
     Rejected,
@@ -250,7 +251,18 @@ def _error_names(event: Event) -> tuple[str, ...]:
 
 # --- without the stack ---------------------------------------------------------------------------
 
-_GOES_ON = (Attempt, CacheMiss, Called, CircuitHalfOpened, Compensating, FellBack, Queued, Routed, StepStarted)
+_GOES_ON = (
+    Attempt,
+    CacheMiss,
+    Called,
+    CircuitHalfOpened,
+    Compensating,
+    FellBack,
+    ItemStarted,
+    Queued,
+    Routed,
+    StepStarted,
+)
 """After these something inside is called."""
 _NOT_CALLED = (CacheHit, Rejected)
 
