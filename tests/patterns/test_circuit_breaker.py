@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import math
 import pickle
 import threading
 import time
@@ -18,6 +19,8 @@ from failwell import (
     CircuitBreaker,
     CircuitState,
     CountWindow,
+    ExponentialRecovery,
+    RecoveryPattern,
     Retry,
     Timeout,
     TimeWindow,
@@ -91,19 +94,28 @@ class Model:
         self.set = parameters
         self.state, self.era = "closed", 0
         self.log: list[tuple[float, bool, bool]] = []
-        self.opened_by = self.good_probes = 0
+        self.opened_by = self.good_probes = self.breaks = 0
         self.opened_at = 0.0
         self.calls: dict[int, tuple[int, float]] = {}  # era and start of each call under way
         self.probes: dict[int, float] = {}  # start of each probe that has a place
         self.events: list[str] = []
+        self.pauses: list[float] = []
 
     def enter(self, state: str, now: float, opened_by: int = 0) -> None:
         self.state, self.opened_by, self.opened_at = state, opened_by, now
         self.era += 1
         self.log, self.probes, self.good_probes = [], {}, 0
+        self.breaks = {"open": self.breaks + 1, "half-open": max(self.breaks, 1)}.get(state, 0)
+        self.pauses += {"open": [self.pause], "forced-open": [math.inf]}.get(state, [])
+
+    @property
+    def pause(self) -> float:
+        """How long this break is: of those in a row the first is as always."""
+        longer = {"longer": (10, 20, 35), "gives up": (10, 20, math.inf)}.get(self.set["recovery"], (10,))
+        return longer[min(max(self.breaks, 1), len(longer)) - 1]
 
     def seen(self, now: float) -> str:
-        over = self.state == "open" and now - self.opened_at >= self.set["recovery_timeout"]
+        over = self.state == "open" and now - self.opened_at >= self.pause
         return "half-open" if over else self.state
 
     def lapse(self, now: float) -> bool:
@@ -123,7 +135,7 @@ class Model:
         begins = self.lapse(now)
         if self.state == "open":
             self.events.append("Rejected")
-            return self.opened_at + self.set["recovery_timeout"] - now
+            return "never" if self.pause == math.inf else self.opened_at + self.pause - now
         places = [start for start in self.probes.values() if now - start < self.set["recovery_timeout"]]
         self.probes = {one: start for one, start in self.probes.items() if start in places}
         if len(places) >= self.set["half_open_max_calls"]:
@@ -199,6 +211,7 @@ class Model:
         if after not in LEGAL[before]:
             return False
         self.lapse(now)
+        self.breaks *= after != "open"  # nobody's probe has failed
         self.enter(after, now)
         self.events.append(
             {"closed": "CircuitClosed", "disabled": "CircuitClosed", "half-open": "CircuitHalfOpened"}.get(
@@ -228,12 +241,19 @@ class BesideItsModel(RuleBasedStateMachine):
         slow_call=st.sampled_from([None, 4.0]),
         slow_call_rate=st.sampled_from([None, 0.5]),
         half_open_max_calls=st.integers(1, 2),
+        recovery=st.sampled_from([None, "plain", "longer", "gives up"]),
     )
     def make(self, threshold: int, **parameters: Any) -> None:
         if parameters["slow_call"] is None:
             parameters["slow_call_rate"] = None
         parameters |= {"failure_threshold": threshold, "recovery_timeout": 10.0}
         self.model = Model(**parameters)
+        recoveries = {
+            "plain": RecoveryPattern(),
+            "longer": ExponentialRecovery(2, max=35),
+            "gives up": ExponentialRecovery(2, max_probes=2),
+        }
+        parameters["recovery"] = recoveries.get(parameters["recovery"])
         self.breaker = CircuitBreaker(**parameters, on=OSError)
         self.loop = virtual.VirtualLoop()
         self.heard: list[Event] = []
@@ -300,6 +320,16 @@ class BesideItsModel(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.loop.clock.now += seconds
 
+    @precondition(lambda self: self.breaker.state in {"open", "half-open"})
+    @rule(how=st.sampled_from(["fail", "fail", "fail", "ok"]))
+    def the_next_probe_ends(self, how: str) -> None:
+        """What takes long to come by in any other way: many probes in a row that fail."""
+        if self.model.seen(self.now) == "open" and self.model.pause < math.inf:
+            self.loop.clock.now = max(self.now, self.model.opened_at + self.model.pause)
+        self.a_call_starts()
+        if self.started in self.calls:
+            self.a_call_ends(len(self.calls) - 1, how)
+
     @rule(after=st.sampled_from(sorted(BY_HAND)))
     def an_operator_interferes(self, after: str) -> None:
         before = self.breaker.history
@@ -331,6 +361,8 @@ class BesideItsModel(RuleBasedStateMachine):
         with virtual.patched(self.loop.clock):
             assert self.breaker.state == self.model.seen(self.now)
             assert self.breaker.failure_count == self.model.failures(self.now)
+        pauses = [e.seconds for e in self.heard if isinstance(e, CircuitOpened)]
+        assert pauses[-1:] == self.model.pauses[-1:]
         said = [type(e).__name__ + (f" {e.failures}" if isinstance(e, CircuitOpened) else "") for e in self.heard]
         assert said == self.model.events
         history = self.breaker.history
@@ -620,7 +652,7 @@ def test_with_a_rate_for_them_slow_calls_are_counted_apart_from_failures(world: 
     in_turn(world, slow, slow, slow)
     assert (breaker.state, breaker.failure_count) == ("closed", 0)
     in_turn(world, slow)
-    assert breaker.history[-1][3:] == ("4 of 4 calls were slow", 4)
+    assert breaker.history[-1][3:] == ("4 of 4 calls were slow", 4, 60)
     breaker.reset()
     in_turn(world, *[breaker(world.operation(DOWN))] * 3)
     assert breaker.history[-1].reason == "3 failures"
@@ -834,7 +866,8 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(before: str, after: 
     elif after in LEGAL[before]:
         BY_HAND[after](breaker)
         assert breaker.history[:-1] == history
-        assert breaker.history[-1][1:] == (before, after, "by hand", 0)
+        lasts = {"open": 60.0, "forced-open": float("inf")}.get(after, 0.0)
+        assert breaker.history[-1][1:] == (before, after, "by hand", 0, lasts)
         assert breaker.state == after
     else:
         with pytest.raises(

@@ -476,6 +476,8 @@ def _fingerprint(state: Any, now: float, horizon: float) -> Any:
         root = kind.__module__.partition(".")[0]
         if root in _ALIKE or isinstance(value, Pattern) or inspect.isroutine(value) or isinstance(value, type):
             return kind.__name__
+        if hasattr(kind, "__fingerprint__"):  # it says itself that nothing in it makes a difference
+            return kind.__name__
         if id(value) in met:
             return "again", met[id(value)]
         met[id(value)] = len(met)
@@ -506,12 +508,13 @@ def _attributes(value: Any) -> list[str]:
 
 
 class _Entry(NamedTuple):
-    """A state in which a situation was entered, and how to come there."""
+    """A state in which a situation was entered, and how to come there: by actions, through other situations."""
 
     situation: str
     make: Callable[[], Any]
     actions: tuple[_Action, ...]
     key: tuple[Any, ...]
+    through: tuple[str, ...] = ()
 
 
 class _Way(NamedTuple):
@@ -522,12 +525,14 @@ class _Way(NamedTuple):
         events: What is reported when the situation changes, if it is not what each call reports.
         answer: What a function of the user's has to say to it.
         waits: Whether the calls wait for their turn.
+        visit: The how manyth time the situation has to be entered before this leads out of it.
     """
 
     runs: tuple[tuple[_Action, int], ...]
     events: tuple[Event, ...]
     answer: str = ""
     waits: bool = False
+    visit: int = 1
 
 
 class _Place:
@@ -543,6 +548,8 @@ class _Place:
 
 _MIXTURES = 4_000
 """How much is tried in a situation where actions take turns."""
+_ROUNDS = 24
+"""How often a situation may be left for one that is known already, in states that are new, without anything else."""
 _PATIENCE = 256
 """How often an action is repeated at least that leaves another state each time, but the same situation."""
 
@@ -558,6 +565,8 @@ class _Machine:
         numbers = list(_numbers(world.layer))
         self.durations = sorted({float(value) for value, is_duration in numbers if is_duration})
         world.horizon = 4 * sum(self.durations)
+        counts = [int(value) for value, is_duration in numbers if not is_duration]
+        self.rounds = min(2 * max(counts, default=0), _ROUNDS)
         self.patience = max(_PATIENCE, 2 * math.ceil(sum(value for value, _ in numbers)))
 
     def search(self) -> None:
@@ -571,8 +580,8 @@ class _Machine:
             self._search_from(_Entry(self.world.situation(), make, (), self._key()), reached=number == 0)
 
     def _search_from(self, start: _Entry, *, reached: bool) -> None:
-        """Lap after lap, until one brings nothing new."""
-        lap, met = [start], {start.key}
+        """Lap after lap, until so many have brought nothing new that no parameter counts any further."""
+        lap, met, barren = [start], {start.key}, 0
         while lap:
             following: list[_Entry] = []
             something_new = False
@@ -584,12 +593,15 @@ class _Machine:
                 for after, way in self._leave(entry, is_first):
                     pair = entry.situation, after.situation
                     if pair not in known:
-                        self.ways.setdefault(pair, []).append(way)
+                        visit = entry.through.count(entry.situation) + 1
+                        self.ways.setdefault(pair, []).append(way._replace(visit=visit))
                         something_new = True
                     if after.key not in met:
                         met.add(after.key)
-                        following.append(after)
-            lap = following if something_new else []
+                        following.append(after._replace(through=(*entry.through, entry.situation)))
+            # What comes round again in another state may lead elsewhere in the end: the fifth probe that fails.
+            barren = 0 if something_new else barren + 1
+            lap = following if barren <= self.rounds else []
 
     def _leave(self, entry: _Entry, is_first: bool) -> Generator[tuple[_Entry, _Way]]:
         """The ways out of a situation: first by doing one thing again and again, then by taking turns."""
@@ -661,9 +673,11 @@ class _Machine:
                     waiting.append(((*done, action), key))
 
     def _choices(self, entry: _Entry, done: tuple[_Action, ...]) -> Generator[_Action]:
-        """What can happen next; time does not pass twice in a row, and not before anything else."""
+        """What can happen next; time does not pass twice in a row, and first only where calls need no operation."""
         yield from self._calls()
-        if done and done[-1].kind != _PASS:
+        seen = self.places[entry.situation].calls.get("ok")
+        answers_by_itself = seen is not None and seen.end == "answer" and not seen.called
+        if done[-1].kind != _PASS if done else answers_by_itself:
             self._go_to(entry, done)
             retry_after = self._retry_after()
             self._go_to(entry, done)
@@ -829,7 +843,8 @@ def _told(ways: Sequence[_Way]) -> Generator[tuple[str, str, _Way]]:
         by_answer.setdefault(way.answer, []).append(way)
     for answer, alike in by_answer.items():
         for words, role, way in _told_alike(alike):
-            yield f"{words}, {answer}" if answer else words, role, way
+            again = f", the {_ordinal(way.visit)} time" if way.visit > 1 else ""
+            yield f"{words}{again}, {answer}" if answer else f"{words}{again}", role, way
 
 
 def _told_alike(ways: Sequence[_Way]) -> Generator[tuple[str, str, _Way]]:
@@ -848,7 +863,13 @@ def _told_alike(ways: Sequence[_Way]) -> Generator[tuple[str, str, _Way]]:
         yield from _calls_told(alone.get("end"), alone.get("break"), *names)
     for way in ways:
         if len(way.runs) > 1:
-            yield _words(way), "", way
+            yield _words(way), _role_of(way), way
+
+
+def _role_of(way: _Way) -> str:
+    """Good or bad, where all calls on a way end alike."""
+    kinds = {action.kind for action, _ in way.runs} - {_PASS}
+    return "error" if kinds in ({"fail"}, {"break"}) else "success" if kinds in ({"ok"}, {"end"}) else ""
 
 
 _OneOrMany = tuple[str, str]
@@ -896,6 +917,11 @@ def _words(way: _Way) -> str:
 def _about(value: float) -> str:
     """``more than 2 s`` for what is only just more."""
     return f"{'more than ' * (float(f'{value:.9g}') != value)}{seconds(value)}"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _counted(count: int, names: _OneOrMany) -> str:

@@ -13,7 +13,9 @@ Source: Michael Nygard, "Release It!", 2nd ed., ch. 5; Martin Fowler, "CircuitBr
 from __future__ import annotations
 
 import enum
+import functools
 import math
+import random
 import threading
 import time
 from collections import deque
@@ -24,6 +26,7 @@ from failwell.derive import Call
 from failwell.errors import CircuitOpenError, IllegalTransition
 from failwell.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Rejected, bus, where
 from failwell.policy import On, Policy, matching, number
+from failwell.probing import Probe, RecoveryPattern, left, pause
 from failwell.runtime import Runtime
 
 __all__ = ["CircuitBreaker", "CircuitState", "CountWindow", "TimeWindow", "Transition"]
@@ -61,9 +64,10 @@ class CountWindow:
         """How many calls it ever holds."""
         return self.n
 
-    def is_over(self, calls: int, age: float) -> bool:
-        """Whether the oldest of so many calls, of so many seconds, is to be forgotten."""
-        return calls > self.n
+    @property
+    def seconds(self) -> float:
+        """How long it holds a call."""
+        return math.inf
 
     def __repr__(self) -> str:
         return f"CountWindow({self.n})"
@@ -92,10 +96,6 @@ class TimeWindow:
         """How many calls it ever holds."""
         return math.inf if self.max_calls is None else self.max_calls
 
-    def is_over(self, calls: int, age: float) -> bool:
-        """Whether the oldest of so many calls, of so many seconds, is to be forgotten."""
-        return age >= self.seconds or calls > self.most
-
     def __repr__(self) -> str:
         return f"TimeWindow({self.seconds!r}{'' if self.max_calls is None else f', max_calls={self.max_calls}'})"
 
@@ -121,6 +121,8 @@ class CircuitBreaker(Policy):
         slow_call: Seconds above which a call is slow. A slow answer counts as a failure.
         slow_call_rate: The share of slow calls that opens the circuit; slow answers are then no failures.
         half_open_max_calls: How many probes may be under way at once.
+        recovery: How the circuit comes back, if not after a fixed time by single probes: a `RecoveryPattern` such as
+            `ExponentialRecovery`. Each circuit has a copy of its own.
         on: Which errors are failures: a type, a tuple of types or a predicate (default: every ``Exception``).
         name: What the layer is called in events, where there are several breakers.
         on_open: Called with the `CircuitOpened` event when calls have opened the circuit.
@@ -145,6 +147,7 @@ class CircuitBreaker(Policy):
         slow_call_rate: float | None = None,
         half_open_max_calls: int = 1,
         on: On = Exception,
+        recovery: RecoveryPattern | None = None,
         name: str | None = None,
         on_open: Callable[[CircuitOpened], object] | None = None,
         on_half_open: Callable[[CircuitHalfOpened], object] | None = None,
@@ -168,6 +171,9 @@ class CircuitBreaker(Policy):
             raise TypeError(f"window must be CountWindow(n) or TimeWindow(seconds), got {window!r}")
         if window is not None and failure_rate is None and failure_threshold > window.most:
             raise ValueError(f"failure_threshold={failure_threshold} can never be reached within {window!r}")
+        comes_back: Any = recovery
+        if not (comes_back is None or isinstance(comes_back, RecoveryPattern)):
+            raise TypeError(f"recovery must be a RecoveryPattern such as ExponentialRecovery(), got {recovery!r}")
         named: Any = name
         if not (named is None or isinstance(named, str)):
             raise TypeError(f"name must be a string, got {name!r}")
@@ -184,24 +190,31 @@ class CircuitBreaker(Policy):
         self.slow_call_rate = slow_call_rate
         self.half_open_max_calls = half_open_max_calls
         self.on = on
+        self.recovery = recovery
         self.name = name
         self.on_open = on_open
         self.on_half_open = on_half_open
         self.on_close = on_close
         self._is_failure = matching("on", on)
         looked_at = window or (CountWindow(100) if failure_rate or slow_call_rate else None)
+        self._comes_back = recovery or RecoveryPattern()
+        self._load = self._comes_back.load
         self._limits = _Limits(
             recovery_timeout=recovery_timeout,
             success_threshold=success_threshold,
             half_open_max_calls=half_open_max_calls,
-            failures=failure_threshold if failure_rate is None else None,
-            window=looked_at,
+            failures=math.inf if failure_rate is not None else failure_threshold,
             in_a_row=window is None and failure_rate is None,
+            keeps=looked_at is not None,
+            most=math.inf if looked_at is None else looked_at.most,
+            seconds=math.inf if looked_at is None else looked_at.seconds,
             minimum_calls=minimum_calls if looked_at is None else min(minimum_calls, looked_at.most),
             failure_rate=failure_rate,
             slow_call_rate=slow_call_rate,
+            recovery=self._comes_back,
         )
         self._slow_call = math.inf if slow_call is None else slow_call
+        self._is_timed = slow_call is not None
         self._counts_all = looked_at is not None or slow_call is not None
         self._live = Circuit(remembers=20)
 
@@ -209,34 +222,52 @@ class CircuitBreaker(Policy):
         circuit: Circuit = rt.state
         permit = circuit.door
         if permit is None:
-            answer = circuit.admit(rt.now(), self._limits)
+            recovery = self._comes_back
+            now, feature = rt.now(), None
+            if recovery.feature is not None and circuit.state_at(now) is HALF_OPEN:
+                says = functools.partial(recovery.feature, **call.kwargs) if call.kwargs else recovery.feature
+                feature = await rt.decide("feature", recovery.features, says, *call.args)
+                now = rt.now()
+            answer = circuit.admit(now, self._limits, feature)
             if isinstance(answer, Refusal):
                 rt.emit(Rejected, answer.reason, answer.retry_after)
                 raise CircuitOpenError(rt.operation, answer.retry_after) from answer.cause
             permit = answer
-        started = 0.0 if self.slow_call is None else rt.now()
+        started = 0.0
         try:
-            if permit.is_first_probe:
-                await rt.announce(self.on_half_open, CircuitHalfOpened)
+            if permit.is_probe:
+                if permit.is_first_probe:
+                    await rt.announce(self.on_half_open, CircuitHalfOpened)
+                started = rt.now()
+            elif self._is_timed:
+                started = rt.now()
             result = await call()
         except Exception as error:
             if self._is_failure(error):
+                load = 0.0
+                if permit.is_probe and self._load is not None:
+                    load = await rt.decide("load", (0.0, 1.0), self._load)
                 now = rt.now()
-                change = circuit.ended(permit, now, True, now - started > self._slow_call, error, self._limits)
+                change = circuit.ended(
+                    permit, now, now - started, load, error, self._slow_call, self._limits, rt.between
+                )
                 if change is not None:
-                    await rt.announce(self.on_open, CircuitOpened, change.failures, self.recovery_timeout)
+                    await rt.announce(self.on_open, CircuitOpened, change.failures, change.seconds)
             raise
         else:
             if permit is circuit.door and not (circuit.failures or self._counts_all):
                 return result  # nothing to count and nothing to forget: the usual case
+            load = 0.0
+            if permit.is_probe and self._load is not None:
+                load = await rt.decide("load", (0.0, 1.0), self._load)
             now = rt.now()
-            change = circuit.ended(permit, now, False, now - started > self._slow_call, None, self._limits)
+            change = circuit.ended(permit, now, now - started, load, None, self._slow_call, self._limits, rt.between)
             if change is None:
                 return result
             if change.after is CLOSED:
                 await rt.announce(self.on_close, CircuitClosed)
             else:
-                await rt.announce(self.on_open, CircuitOpened, change.failures, self.recovery_timeout)
+                await rt.announce(self.on_open, CircuitOpened, change.failures, change.seconds)
             return result
         finally:
             if permit.is_probe:
@@ -257,8 +288,13 @@ class CircuitBreaker(Policy):
         """The last changes of state, the latest at the end."""
         return self._circuit.history
 
+    @property
+    def recovering(self) -> RecoveryPattern | None:
+        """The circuit's own copy of its recovery, to look at; None while nothing is to come back."""
+        return self._circuit.recovery
+
     def open(self) -> None:
-        """Make no calls for the next ``recovery_timeout`` seconds; where the circuit is open, nothing changes.
+        """Make no calls for the first break of its recovery; where the circuit is open, nothing changes.
 
         Raises:
             IllegalTransition: If the breaker is disabled.
@@ -292,7 +328,8 @@ class CircuitBreaker(Policy):
     def _by_hand(self, after: CircuitState, *, anew: bool = False) -> None:
         """Change the state and report it; callbacks are for what calls do."""
         now = time.monotonic()
-        if self._circuit.turn(after, now, self._limits, anew=anew) is None or not bus.active:
+        change = self._circuit.turn(after, now, self._limits, anew=anew)
+        if change is None or not bus.active:
             return
         place = where(self.label, self.name or "", now)
         if after in {CLOSED, DISABLED}:
@@ -300,7 +337,7 @@ class CircuitBreaker(Policy):
         elif after is HALF_OPEN:
             bus.publish(CircuitHalfOpened(*place))
         else:
-            bus.publish(CircuitOpened(*place, 0, self.recovery_timeout if after is OPEN else math.inf))
+            bus.publish(CircuitOpened(*place, 0, change.seconds))
 
     @classmethod
     def high_traffic(cls, **changes: Any) -> Self:
@@ -318,12 +355,15 @@ class CircuitBreaker(Policy):
         return circuit
 
     def situations(self) -> Mapping[str, Callable[[], Circuit]]:
-        """Closed with nothing counted, just opened, and waiting for a probe."""
-        return {"closed": Circuit, "open": lambda: Circuit(OPEN), "half-open": lambda: Circuit(HALF_OPEN)}
+        """Closed with nothing counted, just opened, waiting for a probe; and given up, where the recovery may."""
+        made = {"closed": Circuit, "open": lambda: Circuit(OPEN), "half-open": lambda: Circuit(HALF_OPEN)}
+        return {**made, "given-up": lambda: Circuit(OPEN, due=math.inf)} if self._comes_back.gives_up else made
 
     def situation(self, state: Circuit, now: float) -> str:
         """Which of them a circuit is in: an open one is half-open as soon as it would let a probe through."""
         found = state.state_at(now)
+        if found is OPEN and state.has_given_up and self._comes_back.gives_up:
+            return "given-up"
         return {DISABLED: CLOSED, FORCED_OPEN: OPEN}.get(found, found).value
 
 
@@ -346,6 +386,7 @@ class Transition(NamedTuple):
         after: The state that was entered.
         reason: Why.
         failures: How many failed (or slow) calls opened the circuit; 0 where it was something else.
+        seconds: For how long no call is made; infinite until it is reset, 0 where calls are.
     """
 
     time: float
@@ -353,6 +394,7 @@ class Transition(NamedTuple):
     after: CircuitState
     reason: str
     failures: int = 0
+    seconds: float = 0.0
 
 
 class Permit:
@@ -361,11 +403,12 @@ class Permit:
     A closed circuit has one for everybody, its ``door``; each probe has its own.
     """
 
-    __slots__ = ("is_first_probe", "is_probe")
+    __slots__ = ("feature", "is_first_probe", "is_probe")
 
-    def __init__(self, is_probe: bool = False, is_first_probe: bool = False) -> None:
+    def __init__(self, is_probe: bool = False, is_first_probe: bool = False, feature: Any = None) -> None:
         self.is_probe = is_probe
         self.is_first_probe = is_first_probe
+        self.feature = feature
 
 
 class Refusal(NamedTuple):
@@ -382,12 +425,15 @@ class _Limits(NamedTuple):
     recovery_timeout: float
     success_threshold: int
     half_open_max_calls: int
-    failures: int | None
-    window: Window | None
+    failures: float
     in_a_row: bool
+    keeps: bool  # whether calls are kept: the last ``most``, for so many ``seconds``
+    most: float
+    seconds: float
     minimum_calls: float
     failure_rate: float | None
     slow_call_rate: float | None
+    recovery: RecoveryPattern
 
 
 _LEGAL: Mapping[CircuitState, frozenset[CircuitState]] = {
@@ -397,6 +443,7 @@ _LEGAL: Mapping[CircuitState, frozenset[CircuitState]] = {
     FORCED_OPEN: frozenset({OPEN, HALF_OPEN, CLOSED, DISABLED}),
     DISABLED: frozenset({CLOSED, FORCED_OPEN}),
 }
+Between: TypeAlias = Callable[[float, float], float]
 
 
 class Circuit:
@@ -405,60 +452,87 @@ class Circuit:
     Args:
         state: What it starts in.
         remembers: How many transitions it keeps.
+        due: When one that starts open becomes half-open (default: its recovery says so when somebody looks).
     """
 
-    def __init__(self, state: CircuitState = CLOSED, remembers: int = 0) -> None:
+    def __init__(self, state: CircuitState = CLOSED, remembers: int = 0, due: float | None = None) -> None:
         self._lock = threading.RLock()  # a destructor may call us while we make room for something
         self._history: deque[Transition] = deque(maxlen=remembers)
-        self._enter(state)
+        self.recovery: RecoveryPattern | None = None
+        self._enter(state, due=due)
 
-    def _enter(self, state: CircuitState, failures: int = 0, cause: Exception | None = None) -> None:
+    def _enter(
+        self, state: CircuitState, failures: int = 0, cause: Exception | None = None, due: float | None = None
+    ) -> None:
         """Begin anew in a state. Results that are still to come find their permits unknown."""
         self._state = state
         self.door = Permit() if state in {CLOSED, DISABLED} else None
         self.failures = failures  # while closed those in a row, else those that opened it
         self._cause = cause
-        self._due = math.inf  # when an open circuit becomes half-open; infinite: nobody has looked yet
+        self._due = due  # when an open circuit becomes half-open; None: nobody has looked yet
+        self._is_news = False  # that it is half-open: nobody was told yet
         self._successes = 0
         self._probes: dict[Permit, float] = {}  # those under way, and when each loses its place
         self._calls: deque[tuple[float, bool, bool]] = deque()  # in the window: when, failed, slow
         self._failed = self._slow = 0  # how many of them
+        if state not in {OPEN, HALF_OPEN}:
+            self.recovery = None  # it has come back, or it is not to
 
-    def admit(self, now: float, limits: _Limits) -> Permit | Refusal:
+    def admit(self, now: float, limits: _Limits, feature: Any = None) -> Permit | Refusal:
         """Ask to make a call."""
         with self._lock:
             if self.door is not None:  # it was closed since the caller looked
                 return self.door
             if self._state is FORCED_OPEN:
                 return Refusal("circuit forced open", None, self._cause)
-            begins = self._lapse(now, limits)
+            recovery = self._recovering(now, limits)
+            self._lapse(now)
             if self._state is OPEN:
-                return Refusal("circuit open", _left(self._due, now), self._cause)
-            for probe in [probe for probe, until in self._probes.items() if now >= until]:
-                del self._probes[probe]
-            if len(self._probes) >= limits.half_open_max_calls:
-                return Refusal("probe under way", _left(min(self._probes.values()), now), self._cause)
-            permit = Permit(is_probe=True, is_first_probe=begins)
+                if self.has_given_up:
+                    return Refusal("circuit open until it is reset", None, self._cause)
+                return Refusal("circuit open", left(self._due or 0.0, now), self._cause)
+            if recovery.one_by_one:
+                for late in [permit for permit, until in self._probes.items() if now >= until]:
+                    del self._probes[late]
+                if len(self._probes) >= limits.half_open_max_calls:
+                    return Refusal("probe under way", left(min(self._probes.values()), now), self._cause)
+            probe = Probe(now, limits.recovery_timeout, feature)
+            if not recovery.should_attempt_recovery(probe):
+                return Refusal("not back yet", recovery.retry_after(probe), self._cause)
+            permit = Permit(True, self._is_news, feature)
+            self._is_news = False
             self._probes[permit] = now + limits.recovery_timeout
             return permit
 
     def ended(
-        self, permit: Permit, now: float, failed: bool, slow: bool, error: Exception | None, limits: _Limits
+        self,
+        permit: Permit,
+        now: float,
+        seconds: float,
+        load: float,
+        error: Exception | None,
+        slow_call: float,
+        limits: _Limits,
+        between: Between,
     ) -> Transition | None:
         """A call ended with a verdict. The transition that follows, if one does."""
+        slow = seconds > slow_call
         with self._lock:
             if permit is self.door:
                 if self._state is DISABLED:
                     return None
-                return self._count(now, failed, slow, error, limits)
+                return self._count(now, slow, error, limits, between)
             if self._probes.pop(permit, None) is None:
                 return None  # it began in another state, or its place was given away
-            if failed or slow:
-                return self._go(OPEN, now, "a probe failed" if failed else "a probe was slow", limits, 1, error)
+            recovery = self._recovering(now, limits)
+            probe = Probe(now, limits.recovery_timeout, permit.feature, seconds, load, error)
+            if error is not None or slow:
+                reason = "a probe was slow" if error is None else "a probe failed"
+                return self._open(reason, 1, probe, recovery, between)
             self._successes += 1
-            if self._successes < limits.success_threshold:
+            if not recovery.handle_success(probe) or self._successes < limits.success_threshold:
                 return None
-            return self._go(CLOSED, now, "probes succeeded", limits)
+            return self._go(CLOSED, now, "probes succeeded")
 
     def leave(self, permit: Permit) -> None:
         """A probe is over. If there was no verdict, another one may take its place."""
@@ -471,23 +545,30 @@ class Circuit:
             before = self._state_at(now)
             if after not in _LEGAL[before] and after is not before:
                 raise IllegalTransition(before, after)
-            if after is not before:
-                self._lapse(now, limits)
-                return self._go(after, now, "by hand", limits)
-            if anew:
-                self._enter(after)
-            return None
+            if after is before:
+                if anew:
+                    self._enter(after)
+                return None
+            self._lapse(now)
+            if after is OPEN:
+                probe = Probe(now, limits.recovery_timeout)
+                return self._open("by hand", 0, probe, limits.recovery.fresh(), random.uniform)
+            return self._go(after, now, "by hand", seconds=math.inf if after is FORCED_OPEN else 0.0)
 
     def state_at(self, now: float) -> CircuitState:
         """The state, in which time alone may have made a difference."""
         with self._lock:
             return self._state_at(now)
 
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it stays open until somebody says otherwise."""
+        return self._state is OPEN and self._due == math.inf
+
     def failure_count(self, now: float, limits: _Limits) -> int:
         """The failures in a row or in the window; of a circuit that is not closed, those that opened it."""
         with self._lock:
-            if limits.window is not None:
-                self._forget(now, limits.window)
+            self._forget(now, limits)
             return self._failures(limits)
 
     @property
@@ -499,55 +580,79 @@ class Circuit:
     # -- under the lock --
 
     def _state_at(self, now: float) -> CircuitState:
-        return HALF_OPEN if self._state is OPEN and now >= self._due else self._state
+        is_due = self._state is OPEN and self._due is not None and now >= self._due
+        return HALF_OPEN if is_due else self._state
 
-    def _lapse(self, now: float, limits: _Limits) -> bool:
-        """Become half-open when the time has come; whether it has just now."""
-        if self._state is OPEN and self._due == math.inf:
-            self._due = now + limits.recovery_timeout
-        if self._state_at(now) is self._state:
-            return False
-        self._go(HALF_OPEN, now, "recovery timeout over", limits, self.failures, self._cause)
-        return True
+    def _lapse(self, now: float) -> None:
+        """Become half-open when the time has come."""
+        if self._state_at(now) is not self._state:
+            self._go(HALF_OPEN, now, "recovery timeout over", self.failures, self._cause)
+            self._is_news = True
+
+    def _recovering(self, now: float, limits: _Limits) -> RecoveryPattern:
+        """This circuit's own recovery. One that was made open, or half-open by hand, opens now for it."""
+        if self.recovery is None:
+            recovery = limits.recovery.fresh()
+            _, longest = pause(recovery, recovery.handle_failure(Probe(now, limits.recovery_timeout)))
+            self.recovery = recovery
+            if self._due is None:
+                self._due = now + longest
+        return self.recovery
+
+    def _open(
+        self, reason: str, failures: int, probe: Probe, recovery: RecoveryPattern, between: Between
+    ) -> Transition | None:
+        """Make no calls for as long as the recovery says; None if that is no time at all, and probes go on."""
+        low, high = pause(recovery, recovery.handle_failure(probe))
+        if high == 0 and recovery is self.recovery:
+            return None
+        seconds = high if low == high else between(low, high)
+        change = self._go(OPEN, probe.now, reason, failures, probe.error, seconds)
+        self.recovery = recovery
+        return change
 
     def _go(
         self,
         after: CircuitState,
         now: float,
         reason: str,
-        limits: _Limits,
         failures: int = 0,
         cause: Exception | None = None,
+        seconds: float = 0.0,
     ) -> Transition:
-        change = Transition(now, self._state, after, reason, failures if after is OPEN else 0)
-        self._enter(after, failures, cause if self._history.maxlen else None)
-        if after is OPEN:
-            self._due = now + limits.recovery_timeout
+        change = Transition(now, self._state, after, reason, failures if after is OPEN else 0, seconds)
+        self._enter(after, failures, cause if self._history.maxlen else None, now + seconds if after is OPEN else None)
         self._history.append(change)
         return change
 
     def _count(
-        self, now: float, failed: bool, slow: bool, error: Exception | None, limits: _Limits
+        self, now: float, slow: bool, error: Exception | None, limits: _Limits, between: Between
     ) -> Transition | None:
         """Take a call into account; open the circuit if it was one too many."""
-        if limits.slow_call_rate is None:
-            failed = failed or slow
+        failed = error is not None or (slow and limits.slow_call_rate is None)
+        calls = self._calls
+        if limits.keeps:
+            calls.append((now, failed, slow))
+            if failed or slow:
+                self._failed += failed
+                self._slow += slow
+            if len(calls) > limits.most or now - calls[0][0] >= limits.seconds:
+                self._forget(now, limits)
         self.failures = self.failures + 1 if failed else 0
-        if limits.window is not None:
-            self._calls.append((now, failed, slow))
-            self._failed += failed
-            self._slow += slow
-            self._forget(now, limits.window)
-        failures, slow_ones, calls = self._failures(limits), self._slow, len(self._calls)
-        if limits.failures is not None and failures >= limits.failures:
+        if not (self.failures or self._failed or self._slow):
+            return None
+        failures = self._failures(limits)
+        if failures >= limits.failures:
             reason = f"{failures} failure{'s' * (failures != 1)}"
         elif self._is_too_much(failures, limits.failure_rate, limits):
-            reason = f"{failures} of {calls} calls failed"
-        elif self._is_too_much(slow_ones, limits.slow_call_rate, limits):
-            reason, failures = f"{slow_ones} of {calls} calls were slow", slow_ones
+            reason = f"{failures} of {len(calls)} calls failed"
+        elif self._is_too_much(self._slow, limits.slow_call_rate, limits):
+            reason, failures = f"{self._slow} of {len(calls)} calls were slow", self._slow
         else:
             return None
-        return self._go(OPEN, now, reason, limits, failures, error)
+        return self._open(
+            reason, failures, Probe(now, limits.recovery_timeout, error=error), limits.recovery.fresh(), between
+        )
 
     def _is_too_much(self, some: int, rate: float | None, limits: _Limits) -> bool:
         calls = len(self._calls)
@@ -556,17 +661,13 @@ class Circuit:
     def _failures(self, limits: _Limits) -> int:
         return self.failures if limits.in_a_row or self._state is not CLOSED else self._failed
 
-    def _forget(self, now: float, window: Window) -> None:
-        while self._calls and window.is_over(len(self._calls), now - self._calls[0][0]):
-            _, failed, slow = self._calls.popleft()
+    def _forget(self, now: float, limits: _Limits) -> None:
+        """Drop the calls that the window is past."""
+        calls = self._calls
+        while calls and (len(calls) > limits.most or now - calls[0][0] >= limits.seconds):
+            _, failed, slow = calls.popleft()
             self._failed -= failed
             self._slow -= slow
-
-
-def _left(until: float, now: float) -> float:
-    """Seconds from now, such that whoever waits that long does not come a rounding error too early."""
-    left = until - now
-    return left if now + left >= until else left + math.ulp(until)
 
 
 # --- what parameters may be ----------------------------------------------------------------------
