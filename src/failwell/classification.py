@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ def classify(error: BaseException) -> Kind:
         error: The error to look at.
     """
     error_type: Any = type(error)
-    for entry in _entries(error_type):
+    for entry in _entries(error_type, _generation):
         kind = _asked(entry, error) if callable(entry) else entry
         if kind != "unknown":
             return kind
@@ -58,8 +59,10 @@ def register(*, transient: Iterable[type[BaseException]] = (), permanent: Iterab
             if not (isinstance(error_type, type) and issubclass(error_type, BaseException)):
                 raise TypeError(f"register({kind}=...) takes exception types, got {error_type!r}")
             found[error_type] = kind
-    _registered.update(found)
-    _entries.cache_clear()
+    global _generation
+    with _lock:
+        _registered.update(found)
+        _generation += 1  # what somebody has just looked up, and not kept yet, is out of date
 
 
 # --- how some errors are asked -------------------------------------------------------------------
@@ -203,10 +206,12 @@ KNOWN: Mapping[str, Kind | Callable[[Any], Kind]] = {
 """Qualified name of an error type -> its kind, or how to ask one of its errors."""
 
 _registered: dict[type[BaseException], Kind] = {}
+_generation = 0
+_lock = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1024)
-def _entries(error_type: type[BaseException]) -> tuple[Kind | Callable[[Any], Kind], ...]:
+def _entries(error_type: type[BaseException], generation: int) -> tuple[Kind | Callable[[Any], Kind], ...]:
     """What is registered or known about an error type and its bases, the nearest first."""
     entries: list[Kind | Callable[[Any], Kind]] = []
     for one in error_type.__mro__:

@@ -63,7 +63,7 @@ class Card(NamedTuple):
     sources: tuple[str, ...]
     operation: str
     make: Callable[[], Pattern]
-    outcomes: tuple[str, ...] = ("ok", "fail", "hang")
+    outcomes: tuple[str | type[Exception], ...] = ("ok", "fail", "hang")
     make_alternatives: Callable[[], tuple[Pattern, ...]] = tuple
 
     @property

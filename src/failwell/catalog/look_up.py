@@ -56,7 +56,7 @@ def nearest(name: str) -> str | None:
 # --- what the code can say is computed ---------------------------------------------------------------
 
 
-def exploration(one: Card, outcomes: tuple[str, ...] | None = None) -> Exploration:
+def exploration(one: Card, outcomes: tuple[str | type[Exception], ...] | None = None) -> Exploration:
     """All paths of a card's example, explored once.
 
     Args:
@@ -67,7 +67,7 @@ def exploration(one: Card, outcomes: tuple[str, ...] | None = None) -> Explorati
 
 
 @functools.cache
-def _explored(one: Card, outcomes: tuple[str, ...]) -> Exploration:
+def _explored(one: Card, outcomes: tuple[str | type[Exception], ...]) -> Exploration:
     from failwell.flow import explore
 
     return explore(one.example, one.operation, outcomes=outcomes)

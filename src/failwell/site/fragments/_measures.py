@@ -54,7 +54,9 @@ EVERYTHING = ("ok", "fail", "hang")
 
 
 @functools.cache
-def explored(policy: Pattern, operation: str = "operation", outcomes: tuple[str, ...] = EVERYTHING) -> Exploration:
+def explored(
+    policy: Pattern, operation: str = "operation", outcomes: tuple[str | type[Exception], ...] = EVERYTHING
+) -> Exploration:
     """All paths of a policy; it is explored once, however many fragments ask.
 
     Args:

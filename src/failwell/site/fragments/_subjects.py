@@ -29,7 +29,7 @@ class Subject(NamedTuple):
     slug: str
     policy: Pattern | Callable[..., Any]
     operation: str
-    outcomes: tuple[str, ...] = ("ok", "fail", "hang")
+    outcomes: tuple[str | type[Exception], ...] = ("ok", "fail", "hang")
 
 
 CALM = ("ok", "fail")
