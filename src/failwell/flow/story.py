@@ -238,7 +238,7 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
         case TimedOut():
             return "timed out", f"cancelled after {seconds(event.seconds)}", none
         case Hedged():
-            late = f"after {seconds(event.seconds)} without an answer" if event.seconds else ""
+            late = f"after {seconds(event.seconds)} without an answer" if event.seconds else "at once"
             return f"{event.layer}: ask once more", late, ("hedge", str(event.number - 1))
         case FellBack():
             return f"fall back to {event.alternative}", f"fallback {event.order}", none

@@ -20,6 +20,7 @@ from failwell.events import (
     CredentialRefreshed,
     CredentialRefreshFailed,
     CredentialRefreshing,
+    ErrorNoted,
     Event,
     FeatureDegraded,
     FeatureRestored,
@@ -368,6 +369,8 @@ def _words(event: Event) -> str:
             return "serve the stale answer"
         case StoreFailed():
             return "store failed"
+        case ErrorNoted():
+            return f"note the error: {event.where}"
         case FeatureDegraded():
             return lacking(event)
         case FeatureRestored():
