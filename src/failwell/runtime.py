@@ -170,8 +170,14 @@ class Runtime(Protocol):
         """Seconds until the deadline that this call runs under; infinite without one."""
         ...
 
-    def between(self, low: float, high: float) -> float:
-        """A random number of seconds from ``low`` to ``high``."""
+    def between(self, low: float, high: float, waits: bool = True) -> float:
+        """A random number of seconds from ``low`` to ``high``.
+
+        Args:
+            low: The least.
+            high: The most.
+            waits: Whether this call then waits for so long. If others may, it matters later which it was.
+        """
         ...
 
     def emit(self, event: EventType[P], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -406,7 +412,7 @@ class _Here:
         until = current_deadline()
         return _FOR_EVER if until is None else until - self.now()
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float, high: float, waits: bool = True) -> float:
         return low if low == high else low + (high - low) * random.random()
 
     def emit(self, event: EventType[P], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -665,17 +671,13 @@ class AsyncRuntime(_Here):
         chosen: T = answer
         return chosen
 
-    @types.coroutine
-    def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Generator[Any, Any, Any]:
+    def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         self.lease()
-        until = deadline.get()
-        if until is not None and (until := current_deadline()) is not None:
-            left = until - time.monotonic()
-            if left <= seconds:
-                ended_by_it = cast("Generator[Any, Any, Any]", self._before(until, left, call))
-                return (yield from ended_by_it)
-        limited = cast("Generator[Any, Any, Any]", _limited(seconds, call))
-        return (yield from limited)
+        if deadline.get() is not None:
+            until = current_deadline()
+            if until is not None and (left := until - time.monotonic()) <= seconds:
+                return self._before(until, left, call)
+        return _limited(seconds, call)
 
     async def _before(self, until: float, left: float, call: Callable[[], Awaitable[Any]]) -> Any:
         """Run a call that the deadline around it ends."""
@@ -1019,7 +1021,7 @@ class BlockingRuntime(_Here):
         self.lease()
         return super().time_left()
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float, high: float, waits: bool = True) -> float:
         self.lease()
         return super().between(low, high)
 

@@ -154,7 +154,7 @@ class _Frame:
         self.choices = [Choice(kind, subject, option, options, layer) for option in options]
         self.index = 0
         # The short end of a jittered wait is tried only if it turns out that time is what decides.
-        self.last = 0 if kind == "jitter" else len(options) - 1
+        self.last = 0 if kind == "jitter" and subject.startswith("wait") else len(options) - 1
 
 
 class _Search:
@@ -413,10 +413,12 @@ class _ExploringRuntime(AsyncRuntime):
 
     wall_time = now
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float, high: float, waits: bool = True) -> float:
         if low == high:
             return low
         search = self.search
+        if not waits:  # a later call may come between the two, so both are tried, and no time passes here
+            return (high, low)[search.choose("jitter", f"break of {self.layer}", ("longest", "shortest"), self.layer)]
         drawn = (high, low)[search.choose("jitter", f"wait of {self.layer}", ("longest", "shortest"), self.layer)]
         if search.recording:
             timers = search.timers

@@ -407,7 +407,7 @@ class _Runtime(AsyncRuntime):
 
     wall_time = now
 
-    def between(self, low: float, high: float) -> float:
+    def between(self, low: float, high: float, waits: bool = True) -> float:
         return high
 
     def emit(self, event: Any, *args: Any, **kwargs: Any) -> None:

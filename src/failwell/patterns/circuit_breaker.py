@@ -443,7 +443,12 @@ _LEGAL: Mapping[CircuitState, frozenset[CircuitState]] = {
     FORCED_OPEN: frozenset({OPEN, HALF_OPEN, CLOSED, DISABLED}),
     DISABLED: frozenset({CLOSED, FORCED_OPEN}),
 }
-Between: TypeAlias = Callable[[float, float], float]
+Between: TypeAlias = Callable[[float, float, bool], float]
+"""Draws a break; False says that no call waits for it."""
+
+
+def _by_chance(low: float, high: float, waits: bool) -> float:
+    return random.uniform(low, high)
 
 
 class Circuit:
@@ -552,7 +557,7 @@ class Circuit:
             self._lapse(now)
             if after is OPEN:
                 probe = Probe(now, limits.recovery_timeout)
-                return self._open("by hand", 0, probe, limits.recovery.fresh(), random.uniform)
+                return self._open("by hand", 0, probe, limits.recovery.fresh(), _by_chance)
             return self._go(after, now, "by hand", seconds=math.inf if after is FORCED_OPEN else 0.0)
 
     def state_at(self, now: float) -> CircuitState:
@@ -606,7 +611,7 @@ class Circuit:
         low, high = pause(recovery, recovery.handle_failure(probe))
         if high == 0 and recovery is self.recovery:
             return None
-        seconds = high if low == high else between(low, high)
+        seconds = high if low == high else between(low, high, False)
         change = self._go(OPEN, probe.now, reason, failures, probe.error, seconds)
         self.recovery = recovery
         return change
