@@ -96,15 +96,25 @@ class Kind(NamedTuple):
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError
+    if isinstance(value, int):
+        _sensible(value)
+    elif not math.isfinite(value):
         raise ValueError
     return value
 
 
+def _sensible(value: int) -> None:
+    if value.bit_length() > 1000:  # larger than a float can be
+        raise ValueError
+
+
 def _whole(least: int) -> Kind:
     def accept(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least or value.bit_length() > 1000:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError
+        _sensible(value)
         return value
 
     return Kind(f"whole number ≥ {least}", f"must be a whole number of at least {least}", accept)
@@ -124,13 +134,13 @@ def _seconds(*, zero: bool = False) -> Kind:
 def _share(value: Any) -> float:
     if not 0 < _number(value) <= 1:
         raise ValueError
-    return float(value)
+    return cast("float", value)
 
 
 def _factor(value: Any) -> float:
     if _number(value) < 1:
         raise ValueError
-    return float(value)
+    return cast("float", value)
 
 
 def _flag(value: Any) -> bool:
@@ -154,7 +164,7 @@ def _jitter(value: Any) -> Any:
         return value
     if not 0 <= _number(value) <= 1:
         raise ValueError
-    return float(value)
+    return value
 
 
 def _one_of(kind: type[enum.StrEnum]) -> Kind:
@@ -164,7 +174,7 @@ def _one_of(kind: type[enum.StrEnum]) -> Kind:
         if not isinstance(value, str):
             raise ValueError
         if value not in list(kind):
-            near = nearest(value, list(kind))
+            near = nearest(value, map(str, kind))
             raise Wrong(
                 f"must be one of {words}, got {shown(str(value))}" + (f": did you mean {near!r}?" if near else "")
             )
@@ -457,7 +467,7 @@ KEYS: Mapping[str, Key] = {
             "fallback.timeout",
             SECONDS,
             None,
-            "Time for each of them (default: `attempt_timeout`, but none for plain functions; else 10 s for a service).",
+            "Time for each of them (default: `attempt_timeout` for async functions and the service).",
         ),
         Key("fallback.value", ANYTHING, None, "What to answer in the end.", ("fallback_value",)),
         Key(

@@ -56,7 +56,7 @@ class Workflow(Stack):
     1. `Tally` counts executions.
     2. `Fallback` has the last word. Outside of everything, it answers open circuits, full bulkheads and timeouts too.
     3. `Cache` keeps real answers only, because no alternative answers inside of it.
-    4. `OnError` and `Alarm` see each error that 2 and 3 may hide.
+    4. `Alarm` and `OnError` see each error that 2 and 3 may hide.
     5. `Compensate` undoes once, when no further attempt is made.
     6. `Deadline` (``global_timeout``) ends waits in the queue, attempts and waits between them.
     7. `Bulkhead`: an execution keeps its slot while it waits between attempts; a refusal is no failure for 9.
@@ -96,8 +96,8 @@ class Workflow(Stack):
     ORDER: ClassVar = (
         "fallback",
         "cache",
-        "on_error",
         "alarm",
+        "on_error",
         "compensation",
         "global_timeout",
         "bulkhead",
