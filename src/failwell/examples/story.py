@@ -13,6 +13,9 @@ from failwell.events import (
     CacheHit,
     CacheMiss,
     CacheStored,
+    CredentialRefreshed,
+    CredentialRefreshFailed,
+    CredentialRefreshing,
     Event,
     FellBack,
     GaveUp,
@@ -79,6 +82,14 @@ def happening(event: Event) -> str:
             return f"kept the {'degraded ' * event.degraded}answer"
         case StaleServed():
             return f"took the last answer, {event.age:.1f} s old"
+        case CredentialRefreshing():
+            return (
+                f"asks for a new token, the old one {'has expired' if event.reason == event.EXPIRED else 'was refused'}"
+            )
+        case CredentialRefreshed():
+            return "has a new token"
+        case CredentialRefreshFailed():
+            return f"got no token: {name(event.error)}"
         case Routed():
             return f"takes the route {event.route!r}"
         case Rejected():
