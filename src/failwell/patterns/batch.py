@@ -17,8 +17,7 @@ import operator
 import threading
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sized
-from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, NamedTuple, cast
 
@@ -209,8 +208,7 @@ class Batch(Operation):
                 supply.notes.succeed(index, answer, keep=self.keep_results)
                 await rt.announce(self.on_item, ItemSucceeded, index, made)
             finally:
-                with suppress(ValueError):  # closed from another context, which never had these attempts
-                    _attempts.reset(token)
+                _forget(token)
 
         try:
             while not supply.is_over:
@@ -302,6 +300,13 @@ _STAND_INS = ("one item", "another item")
 
 _attempts: ContextVar[list[int] | None] = ContextVar("failwell_batch_attempts", default=None)
 """One entry for each attempt at the item that is under way here."""
+
+
+def _forget(token: Token[list[int] | None]) -> None:
+    try:  # for every item; suppress() would cost as much as all the rest
+        _attempts.reset(token)
+    except ValueError:  # closed from another context, which never had these attempts
+        pass
 
 
 class _Attempt(Operation):

@@ -14,6 +14,7 @@ silently. Unless explicitly silenced.").
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from reprlib import repr as shown
 from typing import Any, Final, TypeVar, overload
 
 from failwell.derive import Call
@@ -94,7 +95,7 @@ class SafeCall(Policy):
         except Exception as error:
             if not self._handles(error):
                 raise
-            await rt.announce(self.on_error, FellBack, f"default {self.default!r}"[:40], 1, error)
+            await rt.announce(self.on_error, FellBack, f"default {shown(self.default)}", 1, error)
             rt.degraded()
             return self.default
 
@@ -129,4 +130,4 @@ def safe_call(fn: Callable[..., Any], /, *args: Any, default: Any, on: On = no_m
     Raises:
         TypeError: If ``fn`` is not callable, or ``on`` is of the wrong kind.
     """
-    return SafeCall(default, on).call(fn, *args, **kwargs)
+    return SafeCall(default, on)(fn)(*args, **kwargs)
