@@ -12,7 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import quoteattr
 
-from failwell.events import Cancelled, Compensating, Event, Outcome, Queued, Slept, StepStarted, TimedOut, Waiting
+from failwell.events import (
+    Cancelled,
+    Compensating,
+    Event,
+    Hedged,
+    Outcome,
+    Queued,
+    Slept,
+    StepStarted,
+    TimedOut,
+    Waiting,
+)
 from failwell.flow.draw import theme
 from failwell.flow.draw.metrics import text_width, wrapped
 from failwell.flow.draw.svg import digest, document, flow_of, num, outlined, plain
@@ -167,7 +178,8 @@ class _Clock:
         for item in self.trace[at + 1 :]:
             if isinstance(item, Cancelled) and item.operation == operation:
                 return item.time
-        return self.next_time(at)
+        later = (item for item in self.trace[at + 1 :] if isinstance(item, Event) and not isinstance(item, Hedged))
+        return next((event.time for event in later), self.path.elapsed)
 
     def event(self, at: int, event: Event) -> tuple[str, float, float]:
         """What kind of bar an event is, and from when to when."""

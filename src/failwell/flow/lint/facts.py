@@ -18,6 +18,7 @@ from failwell.events import (
     Event,
     FellBack,
     GaveUp,
+    Hedged,
     Queued,
     Rejected,
     StepCompleted,
@@ -412,7 +413,7 @@ class _Node:
                 self.moment = self.moment._replace(queued=event)
             case FellBack():
                 self._fell_back(event, layer)
-            case Called():
+            case Called() | Hedged():
                 self.moment = self.moment.because_of(layer)
             case CacheStored():
                 if event.degraded:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from failwell.events import Attempt, FellBack, GaveUp, Rejected, TimedOut
+from failwell.events import Attempt, FellBack, GaveUp, Hedged, Rejected, TimedOut
 from failwell.flow.lint.evidence import Evidence, Placed, order, roomy, span, with_attribute
 from failwell.flow.lint.facts import Attempted, CutWait, Happened, Key, Made, OutOfTime, Repeated, Seen
 from failwell.flow.lint.finding import Found
@@ -217,6 +217,8 @@ def retry_not_idempotent(evidence: Evidence) -> Iterator[Found]:
         who = evidence.name(by) if by[0] else "the code"
         because = "failed or hung: it may have happened all the same"
         again = [key for key in evidence.attempts if _tries_again(evidence, key, operation)]
+        if Hedged in evidence.facts.events(by):
+            again.append(by)
         without = evidence.without(*again) if by in again else ()
         yield Found(
             seen.path,
