@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from failwell import Policy, Saga, Step
+from failwell import Degrade, Feature, Policy, Saga, Step
 from failwell.events import Compensated, StepCompleted
 from failwell.flow import Exploration, Path, explore
 from failwell.flow.story import seconds
@@ -71,12 +71,16 @@ def explored(
 def bare(policy: Pattern, operation: str = "operation") -> Exploration:
     """The same work without recovery: the operation alone, the steps of a saga without their compensations.
 
+    Of features, the one answer that needs all of them.
+
     Args:
         policy: A policy, a stack or a saga.
         operation: What it protects.
     """
     if isinstance(policy, Saga):
         return explore(Saga([Step(step.action, None, name=step.name) for step in policy.steps]))
+    if isinstance(policy, Degrade):
+        return explore(Degrade([Feature(one.name, one.priority, one.fn, required=True) for one in policy.features]))
     return explore(Bare(), operation)
 
 
