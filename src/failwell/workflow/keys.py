@@ -14,12 +14,23 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 from failwell.recorded import redacted
 from failwell.runtime import name_of
 
-__all__ = ["KEYS", "TABLES", "BackoffStrategy", "Key", "RecoveryStrategy", "Wrong", "imported", "nearest", "shown"]
+__all__ = [
+    "KEYS",
+    "TABLES",
+    "Address",
+    "BackoffStrategy",
+    "Key",
+    "RecoveryStrategy",
+    "Wrong",
+    "imported",
+    "nearest",
+    "shown",
+]
 
 
 class RecoveryStrategy(enum.StrEnum):
@@ -287,25 +298,42 @@ def _functions(value: Any) -> Any:
     return value if isinstance(value, list) and not named else found  # pyright: ignore[reportUnknownVariableType]
 
 
-def _url(value: Any) -> str:
-    """An address; what it takes from the environment stays out of every message."""
-    if not isinstance(value, str) or not re.match(r"https?://|\$\{\w+\}", value):
-        raise ValueError
-    for name in re.findall(r"\$\{(\w+)\}", value):
-        if name not in os.environ:
-            raise Wrong(f"needs the environment variable {name}, which is not set")
-    if not re.match(r"https?://.", filled(value)):
-        raise Wrong("must begin with http:// or https:// when its environment variables are filled in")
-    return value
-
-
-def filled(url: str) -> str:
-    """An address with its environment variables.
+class Address(str):
+    """An address as it was written; what the environment puts into it is kept apart, out of every message.
 
     Args:
-        url: Such as ``"https://${BACKUP_HOST}/prices"``.
+        written: Such as ``"https://${BACKUP_HOST}/prices"``.
+        environ: Where ``${NAME}`` is looked up.
+
+    Raises:
+        Wrong: If a variable is not set, or what comes out is no address.
     """
-    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], url)
+
+    filled: str
+
+    def __new__(cls, written: str, environ: Mapping[str, str]) -> Self:
+        """Look the variables up."""
+        for name in _VARIABLE.findall(written):
+            if name not in environ:
+                raise Wrong(f"needs the environment variable {name}, which is not set")
+        address = super().__new__(cls, written)
+        address.filled = _VARIABLE.sub(lambda found: environ[found[1]], written)
+        if not re.match(r"https?://.", address.filled):
+            raise Wrong(
+                "must be an address that begins with http:// or https://, also when its variables are filled in"
+            )
+        return address
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def _url(value: Any) -> Address:
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str) or not re.match(r"https?://|\$\{\w+\}", value):
+        raise ValueError
+    return Address(value, os.environ)
 
 
 COUNT = _whole(1)

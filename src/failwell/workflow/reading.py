@@ -18,9 +18,9 @@ from failwell.patterns.circuit_breaker import CircuitBreaker
 from failwell.patterns.fallback import Fallback
 from failwell.patterns.retry import Retry
 from failwell.policy import Policy
-from failwell.workflow.keys import KEYS, TABLES, BackoffStrategy, Key, RecoveryStrategy, Wrong, nearest, shown
+from failwell.workflow.keys import KEYS, TABLES, Address, BackoffStrategy, Key, RecoveryStrategy, Wrong, nearest, shown
 
-__all__ = ["Settings", "from_file", "settings_of"]
+__all__ = ["Settings", "addressed", "canonical", "from_file", "settings_of"]
 
 READY: Mapping[str, type[Policy]] = {
     "retry": Retry,
@@ -136,6 +136,23 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
             raise ConfigurationError(name, f"must be a table{instead}, got {shown(value)}")
     _check(settings)
     return settings
+
+
+def addressed(fallback: Mapping[Any, Any], environ: Mapping[str, str]) -> Mapping[Any, Any]:
+    """The table of a fallback, with the variables of its address looked up.
+
+    Args:
+        fallback: The table.
+        environ: Where to look.
+    """
+    found = dict(fallback)
+    for name in ("service", "fallback_service"):
+        if isinstance(found.get(name), str):
+            try:
+                found[name] = Address(found[name], environ)
+            except Wrong as wrong:
+                raise ConfigurationError(f"fallback.{name}", str(wrong)) from None
+    return found
 
 
 def canonical(config: Mapping[Any, Any], table: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from failwell.patterns.retry import Retry
 from failwell.patterns.timeout import Timeout
 from failwell.policy import Policy, Stack, is_async, matching, protect, protected
 from failwell.recorded import redacted
-from failwell.workflow.keys import KEYS, BackoffStrategy, filled
+from failwell.workflow.keys import KEYS, Address, BackoffStrategy
 from failwell.workflow.layers import (
     Alarm,
     AttemptsExhausted,
@@ -39,7 +39,7 @@ from failwell.workflow.layers import (
     outside,
     takes,
 )
-from failwell.workflow.reading import Settings, canonical, from_file, settings_of
+from failwell.workflow.reading import Settings, addressed, canonical, from_file, settings_of
 
 __all__ = ["Health", "Workflow"]
 
@@ -153,12 +153,18 @@ class Workflow(Stack):
         super().__init__(self._tally, *self._made.values(), self._calls)
 
     @classmethod
-    def from_config(cls, source: Mapping[str, Any] | str | os.PathLike[str], table: str | None = None) -> Self:
+    def from_config(
+        cls,
+        source: Mapping[str, Any] | str | os.PathLike[str],
+        table: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Self:
         """A workflow from a mapping or from a TOML file.
 
         Args:
             source: Keys and tables by name, or the path of a file.
             table: The table in the file that holds the configuration, e.g. ``"workflows.orders"``.
+            environ: Where the ``${NAME}`` in an address is looked up.
 
         Raises:
             ConfigurationError: If something cannot be used; it names the key.
@@ -170,6 +176,8 @@ class Workflow(Stack):
         read = canonical(config, "")
         if not any(value is not None for value in read.values()):
             settings_of({})  # says what could be configured
+        if isinstance(read.get("fallback"), Mapping):
+            read["fallback"] = addressed(read["fallback"], environ)
         return cls(**{key: value for key, value in read.items() if value is not None})
 
     def replace(self, **changes: Any) -> Self:
@@ -560,9 +568,9 @@ def _answered(s: Settings) -> Any:
     return _Errors("not a timeout" if only is None else _told(only), only, yes, no, _any)
 
 
-def _service(address: str, seconds: float) -> Callable[..., Any]:
+def _service(address: Address, seconds: float) -> Callable[..., Any]:
     try:
-        ask = Fallback.url(filled(address), timeout=seconds)
+        ask = Fallback.url(address.filled, timeout=seconds)
     except ModuleNotFoundError as missing:
         raise ConfigurationError("fallback.service", str(missing)) from None
     ask.__name__ = f"GET {redacted(address)}"  # what the environment filled in is not for drawings
