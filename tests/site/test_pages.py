@@ -14,7 +14,7 @@ from failwell.site.fragments.patterns import page_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PATTERNS = sorted((DOCS / "patterns").glob("*.md"))
-WRITTEN = [*PATTERNS, DOCS / "index.md", DOCS / "catalog.md", DOCS / "composition.md"]
+WRITTEN = [*PATTERNS, DOCS / "index.md", DOCS / "catalog.md", DOCS / "composition.md", DOCS / "testing.md"]
 SECTIONS = [
     "What happens",
     "Use it",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +165,13 @@ def test_fixtures_of_the_users_own_work_beside_it(run: Run) -> None:
         """
     )
     result.assert_outcomes(passed=2)
+
+
+def test_the_tests_on_the_page_pass(pytester: pytest.Pytester) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+    fences = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    [conftest] = [fence for fence in fences if "pytest_plugins" in fence]
+    [tests] = [fence for fence in fences if "import pytest\n" in fence]
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(tests)
+    pytester.runpytest_subprocess("-q", "--strict-markers", "-W", "error").assert_outcomes(passed=3)
