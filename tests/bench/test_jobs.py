@@ -38,6 +38,16 @@ PROOFS: dict[str, tuple[Function, Function]] = {
     "bulkhead": (jobs.check_bulkhead, either(by_hand.bulkhead, by_hand.async_bulkhead)),
     "router": (jobs.check_router, either(by_hand.router, by_hand.async_router)),
     "saga": (jobs.check_saga, either(by_hand.saga, by_hand.async_saga)),
+    "hedge": (jobs.check_hedge, either(by_hand.hedge, by_hand.async_hedge)),
+    "retry budget": (jobs.check_retry, either(by_hand.retry_budget, by_hand.async_retry_budget)),
+    "credential": (
+        jobs.check_credential_refresh,
+        either(by_hand.credential_refresh, by_hand.async_credential_refresh),
+    ),
+    "batch": (jobs.check_batch, either(by_hand.batch, by_hand.async_batch)),
+    "degrade": (jobs.check_degrade, either(by_hand.degrade, by_hand.async_degrade)),
+    "context": (jobs.check_context, either(by_hand.error_context, by_hand.async_error_context)),
+    "health check": (jobs.check_health_check, either(by_hand.health_check, by_hand.async_health_check)),
     "validate": (jobs.check_validate, either(by_hand.validate, by_hand.async_validate)),
 }
 

@@ -10,9 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from failwell.bench.jobs import ATTEMPTS, FAILURES, LONG
+from failwell.errors import AuthenticationError
 
 Function = Callable[..., Any]
 
@@ -455,3 +457,253 @@ def async_saga(fn: Function, undone: Function) -> Function:
         return state
 
     return ordering
+
+
+def hedge(fn: Function, delay: float) -> Function:
+    """A thread for each attempt, the second one when the first has not answered in time."""
+
+    @functools.wraps(fn)
+    def hedging(*args: Any, **kwargs: Any) -> Any:
+        answered = threading.Event()
+        results: list[Any] = []
+
+        def work() -> None:
+            results.append(fn(*args, **kwargs))
+            answered.set()
+
+        threading.Thread(target=work, daemon=True).start()
+        if not answered.wait(delay):
+            threading.Thread(target=work, daemon=True).start()
+            answered.wait()
+        return results[0]
+
+    return hedging
+
+
+def async_hedge(fn: Function, delay: float) -> Function:
+    """A task for each attempt, the second one when the first has not answered in time."""
+
+    @functools.wraps(fn)
+    async def hedging(*args: Any, **kwargs: Any) -> Any:
+        attempts = {asyncio.ensure_future(fn(*args, **kwargs))}
+        done, _ = await asyncio.wait(attempts, timeout=delay)
+        if not done:
+            attempts.add(asyncio.ensure_future(fn(*args, **kwargs)))
+            done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+        for attempt in attempts - done:
+            attempt.cancel()
+        return done.pop().result()
+
+    return hedging
+
+
+def retry_budget(fn: Function) -> Function:
+    """A count of calls and one of retries."""
+    calls, retries = 0, 0
+
+    @functools.wraps(fn)
+    def retrying(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls, retries
+        calls += 1
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return fn(*args, **kwargs)
+            except ConnectionError:
+                if attempt == ATTEMPTS or retries > 10 + calls:
+                    raise
+                retries += 1
+        raise AssertionError("unreachable")
+
+    return retrying
+
+
+def async_retry_budget(fn: Function) -> Function:
+    """A count of calls and one of retries."""
+    calls, retries = 0, 0
+
+    @functools.wraps(fn)
+    async def retrying(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls, retries
+        calls += 1
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await fn(*args, **kwargs)
+            except ConnectionError:
+                if attempt == ATTEMPTS or retries > 10 + calls:
+                    raise
+                retries += 1
+                await asyncio.sleep(0)
+        raise AssertionError("unreachable")
+
+    return retrying
+
+
+def credential_refresh(fn: Function, fetch: Function) -> Function:
+    """A token with a time; a new one when that is over, or when it was refused."""
+    token, until = fetch(), time.monotonic() + LONG
+
+    @functools.wraps(fn)
+    def authenticated(*args: Any, **kwargs: Any) -> Any:
+        nonlocal token, until
+        if time.monotonic() > until:
+            token, until = fetch(), time.monotonic() + LONG
+        try:
+            return fn(*args, **kwargs)
+        except AuthenticationError:
+            token, until = fetch(), time.monotonic() + LONG
+            return fn(*args, **kwargs)
+
+    return authenticated
+
+
+def async_credential_refresh(fn: Function, fetch: Function) -> Function:
+    """A token with a time; a new one when that is over, or when it was refused."""
+    token, until = fetch(), time.monotonic() + LONG
+
+    @functools.wraps(fn)
+    async def authenticated(*args: Any, **kwargs: Any) -> Any:
+        nonlocal token, until
+        if time.monotonic() > until:
+            token, until = fetch(), time.monotonic() + LONG
+        try:
+            return await fn(*args, **kwargs)
+        except AuthenticationError:
+            token, until = fetch(), time.monotonic() + LONG
+            return await fn(*args, **kwargs)
+
+    return authenticated
+
+
+def batch(fn: Function, items: int) -> Function:
+    """A loop with a `try`."""
+
+    def processing(value: object) -> object:
+        done: list[Any] = []
+        failed: list[tuple[int, Exception]] = []
+        for place in range(items):
+            try:
+                done.append(fn(value))
+            except Exception as error:
+                failed.append((place, error))
+        return done, failed
+
+    return processing
+
+
+def async_batch(fn: Function, items: int) -> Function:
+    """A loop with a `try`."""
+
+    async def processing(value: object) -> object:
+        done: list[Any] = []
+        failed: list[tuple[int, Exception]] = []
+        for place in range(items):
+            try:
+                done.append(await fn(value))
+            except Exception as error:
+                failed.append((place, error))
+        return done, failed
+
+    return processing
+
+
+def degrade(fn: Function, instead: Function) -> Function:
+    """A `try` for each of two parts."""
+
+    def answering(value: object) -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        for name in ("first", "second"):
+            try:
+                parts[name] = fn(value)
+            except Exception:
+                parts[name] = instead(value)
+        return parts
+
+    return answering
+
+
+def async_degrade(fn: Function, instead: Function) -> Function:
+    """A `try` for each of two parts."""
+
+    async def answering(value: object) -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        for name in ("first", "second"):
+            try:
+                parts[name] = await fn(value)
+            except Exception:
+                parts[name] = await instead(value)
+        return parts
+
+    return answering
+
+
+def error_context(fn: Function) -> Function:
+    """A context variable that is set and set back."""
+
+    @functools.wraps(fn)
+    def placed(*args: Any, **kwargs: Any) -> Any:
+        token = place.set("bench")
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            error.add_note("in bench")
+            raise
+        finally:
+            place.reset(token)
+
+    return placed
+
+
+def async_error_context(fn: Function) -> Function:
+    """A context variable that is set and set back."""
+
+    @functools.wraps(fn)
+    async def placed(*args: Any, **kwargs: Any) -> Any:
+        token = place.set("bench")
+        try:
+            return await fn(*args, **kwargs)
+        except Exception as error:
+            error.add_note("in bench")
+            raise
+        finally:
+            place.reset(token)
+
+    return placed
+
+
+place: ContextVar[str] = ContextVar("place", default="")
+
+
+def health_check(fn: Function) -> Function:
+    """The last answer and its time."""
+    known: list[tuple[float, Any]] = []
+
+    def checked(value: object) -> Any:
+        if known and time.monotonic() < known[0][0]:
+            return known[0][1]
+        try:
+            fn(value)
+            status = True
+        except Exception:
+            status = False
+        known[:] = [(time.monotonic() + LONG, status)]
+        return status
+
+    return checked
+
+
+def async_health_check(fn: Function) -> Function:
+    """The last answer and its time."""
+    known: list[tuple[float, Any]] = []
+
+    async def checked(value: object) -> Any:
+        if known and time.monotonic() < known[0][0]:
+            return known[0][1]
+        try:
+            await fn(value)
+            status = True
+        except Exception:
+            status = False
+        known[:] = [(time.monotonic() + LONG, status)]
+        return status
+
+    return checked

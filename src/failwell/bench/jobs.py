@@ -14,6 +14,7 @@ from typing import Any, Final
 from unittest import mock
 
 from failwell.bench.timing import Stage
+from failwell.errors import AuthenticationError
 
 #: Every retry here calls at most three times, the first call included.
 ATTEMPTS: Final = 3
@@ -27,6 +28,8 @@ OFTEN: Final = 10**9
 BRIEFLY: Final = 0.01
 #: More calls at once than anybody makes.
 MANY: Final = 1_000
+#: How many items a batch has.
+ITEMS: Final = 100
 #: A time limit that ends soon, to see that it ends.
 SHORT: Final = 0.02
 #: How long a hanging operation hangs unless it is stopped. Not for ever: a contender without a time limit has to be
@@ -435,3 +438,62 @@ def check_saga(stage: Stage, build: Build) -> None:
     operation, tally = scripted(stage, ConnectionError)
     expect(raises(stage, stage.build(build, operation, undone)) is not None, "a step that fails fails the saga")
     expect(undoing.calls == 1, f"the step before it is undone once, not {undoing.calls} times")
+
+
+def check_hedge(stage: Stage, build: Build) -> None:
+    """An answer in time is returned; beside a slow attempt a second one answers."""
+    operation, tally = scripted(stage, "ok")
+    expect(stage.call(stage.build(build, operation, LONG), 7) == 7 and tally.calls == 1, "one attempt is enough")
+    operation, tally = scripted(stage, "hang", "ok")
+    expect(stage.call(stage.build(build, operation, SHORT), 7) == 7, "the second attempt answers")
+    late = tally.hung_to_the_end
+    tally.released.set()
+    expect(tally.calls == 2 and not late, "the second attempt starts while the first one hangs")
+
+
+def fetch() -> str:
+    """A new token."""
+    return "token"
+
+
+def check_credential_refresh(stage: Stage, build: Build) -> None:
+    """A refused token is fetched anew and the call is made again, once."""
+    operation, tally = scripted(stage, AuthenticationError, "ok")
+    error = raises(stage, stage.build(build, operation, fetch))
+    expect(error is None and tally.calls == 2, "a call that was refused is made again")
+    operation, tally = scripted(stage, AuthenticationError)
+    expect(raises(stage, stage.build(build, operation, fetch)) is not None, "a credential that stays refused is told")
+    expect(tally.calls == 2, f"a refused call is made twice, not {tally.calls} times")
+
+
+def check_batch(stage: Stage, build: Build) -> None:
+    """Every item is processed once, and those that fail cost the others nothing."""
+    operation, tally = scripted(stage, "ok", ConnectionError, "ok")
+    made = stage.build(build, operation, ITEMS)
+    expect(stage.call(made, 7) is not None and tally.calls == ITEMS, f"{ITEMS} items are processed, not {tally.calls}")
+
+
+def check_degrade(stage: Stage, build: Build) -> None:
+    """A part that fails is answered by something else, and the others by themselves."""
+    operation, _ = scripted(stage, "ok", ConnectionError)
+    answers = stage.call(stage.build(build, operation, instead(stage)), 7)
+    expect(answers != 7, "both parts are in the answer")
+    given = sorted(map(str, (answers["first"], answers["second"])))
+    expect(given == ["7", "alternative"], f"one part is real and one is not: {given}")
+
+
+def check_context(stage: Stage, build: Build) -> None:
+    """What fails says where."""
+    operation, _ = scripted(stage, "ok", ConnectionError)
+    made = stage.build(build, operation)
+    expect(stage.call(made, 7) == 7, "an answer passes")
+    error = raises(stage, made)
+    expect(any("bench" in note for note in getattr(error, "__notes__", ())), "an error has a note of the place")
+
+
+def check_health_check(stage: Stage, build: Build) -> None:
+    """The probe is asked once, and what it says is good for a while."""
+    operation, tally = scripted(stage, "ok", ConnectionError)
+    made = stage.build(build, operation)
+    answers = [stage.call(made, 1) for _ in range(3)]
+    expect(all(map(bool, answers)) and tally.calls == 1, f"the probe is asked once, not {tally.calls} times")

@@ -525,3 +525,19 @@ def anyio_bulkhead(fn: Function, most: int) -> Function:
             return await fn(*args, **kwargs)
 
     return limited
+
+
+# --- deadline ------------------------------------------------------------------------------------------------------
+
+
+def anyio_deadline(fn: Function, seconds: float) -> Function:
+    """Anyio's `fail_after`."""
+    # Docs, "Cancellation and timeouts".
+    fail_after = _load("anyio").fail_after
+
+    @functools.wraps(fn)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        with fail_after(seconds):
+            return await fn(*args, **kwargs)
+
+    return limited

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from failwell.bench import by_hand, jobs, ours, peers
-from failwell.bench.jobs import BRIEFLY, LONG, MANY, OFTEN, Build
+from failwell.bench.jobs import BRIEFLY, ITEMS, LONG, MANY, OFTEN, Build
 from failwell.bench.timing import Stage
 
 Function = Callable[..., Any]
@@ -107,6 +107,14 @@ def _opened(contenders: Sequence[Contender]) -> list[Contender]:
 
 def _often(stage: Stage) -> Sequence[Any]:
     return _plain(stage), OFTEN, BRIEFLY
+
+
+def _with_token(stage: Stage) -> Sequence[Any]:
+    return _plain(stage), jobs.fetch
+
+
+def _of_many_items(stage: Stage) -> Sequence[Any]:
+    return _plain(stage), ITEMS
 
 
 def _many(stage: Stage) -> Sequence[Any]:
@@ -270,6 +278,43 @@ _VALIDATE: Final = (_hand(by_hand.validate), _ours(ours.validate))
 _ASYNC_VALIDATE: Final = (_hand(by_hand.async_validate), _ours(ours.validate))
 _SAGA: Final = (_hand(by_hand.saga), _ours(ours.saga))
 _ASYNC_SAGA: Final = (_hand(by_hand.async_saga), _ours(ours.saga))
+_DEADLINE: Final = (_hand(by_hand.in_thread, "by hand: a thread for each call"), _ours(ours.deadline))
+_ASYNC_DEADLINE: Final = (
+    _hand(by_hand.async_timeout, "by hand: `asyncio.timeout`"),
+    _ours(ours.deadline),
+    Contender("asyncio.wait_for", "peer", peers.wait_for, note="standard library"),
+    _peer("anyio", peers.anyio_deadline),
+    _peer("hyx", peers.hyx_timeout, note="what is inside does not see what is left"),
+)
+_HEDGE: Final = (_hand(by_hand.hedge), _ours(ours.hedge))
+_ASYNC_HEDGE: Final = (_hand(by_hand.async_hedge, note="who cancels it leaves its tasks behind"), _ours(ours.hedge))
+_RETRY_BUDGET: Final = (_hand(by_hand.retry_budget, note="two counts, never forgotten"), _ours(ours.retry_budget))
+_ASYNC_RETRY_BUDGET: Final = (
+    _hand(by_hand.async_retry_budget, note="two counts, never forgotten"),
+    _ours(ours.retry_budget),
+)
+_CREDENTIAL: Final = (_hand(by_hand.credential_refresh), _ours(ours.credential_refresh))
+_ASYNC_CREDENTIAL: Final = (_hand(by_hand.async_credential_refresh), _ours(ours.credential_refresh))
+_BATCH: Final = (_hand(by_hand.batch), _ours(ours.batch))
+_ASYNC_BATCH: Final = (_hand(by_hand.async_batch), _ours(ours.batch))
+_RECOVERY: Final = (_BREAKER[0], _ours(ours.recovering_breaker), *_BREAKER[2:])
+_ASYNC_RECOVERY: Final = (_ASYNC_BREAKER[0], _ours(ours.recovering_breaker), *_ASYNC_BREAKER[2:])
+_ADAPTIVE: Final = (_BULKHEAD[0], _ours(ours.adaptive_limit))
+_ASYNC_ADAPTIVE: Final = (_ASYNC_BULKHEAD[0], _ours(ours.adaptive_limit))
+_SHEDDER: Final = (_BULKHEAD[0], _ours(ours.load_shedder))
+_ASYNC_SHEDDER: Final = (_ASYNC_BULKHEAD[0], _ours(ours.load_shedder))
+_SAFE_CALL: Final = (_FALLBACK[0], _ours(ours.safe_call), *_FALLBACK[2:])
+_ASYNC_SAFE_CALL: Final = (_ASYNC_FALLBACK[0], _ours(ours.safe_call), *_ASYNC_FALLBACK[2:])
+_DEGRADE: Final = (_hand(by_hand.degrade), _ours(ours.degrade))
+_ASYNC_DEGRADE: Final = (_hand(by_hand.async_degrade), _ours(ours.degrade))
+_WORKFLOW: Final = (_RETRY[0], _ours(ours.workflow, "it counts and judges each execution as well"))
+_ASYNC_WORKFLOW: Final = (_ASYNC_RETRY[0], _WORKFLOW[1])
+_CLASSIFICATION: Final = (_RETRY[0], _ours(ours.classified_retry), *_SYNC_RETRY[2:])
+_ASYNC_CLASSIFICATION: Final = (_ASYNC_RETRY[0], _ours(ours.classified_retry), *_ASYNC_RETRY[2:])
+_CONTEXT: Final = (_hand(by_hand.error_context), _ours(ours.error_context))
+_ASYNC_CONTEXT: Final = (_hand(by_hand.async_error_context), _ours(ours.error_context))
+_HEALTH: Final = (_hand(by_hand.health_check), _ours(ours.health_check))
+_ASYNC_HEALTH: Final = (_hand(by_hand.async_health_check), _ours(ours.health_check))
 
 
 def _both(
@@ -385,6 +430,119 @@ def all_rows() -> list[Row]:
         *_both("saga", "Saga", "two steps, both done", _SAGA, _ASYNC_SAGA, jobs.check_saga, _succeeding_or_instead),
         *_both(
             "validate", "Validate", "argument and result", _VALIDATE, _ASYNC_VALIDATE, jobs.check_validate, _succeeding
+        ),
+        Row(
+            "deadline-async",
+            "Deadline",
+            "async, success",
+            True,
+            _ASYNC_DEADLINE,
+            jobs.check_timeout,
+            _succeeding_for_long,
+        ),
+        Row(
+            "deadline-sync",
+            "Deadline",
+            on_threads,
+            False,
+            _DEADLINE,
+            jobs.check_timeout,
+            _succeeding_for_long,
+            threads=True,
+        ),
+        Row(
+            "hedge-async",
+            "Hedge",
+            "async, the first attempt answers",
+            True,
+            _ASYNC_HEDGE,
+            jobs.check_hedge,
+            _succeeding_for_long,
+        ),
+        Row("hedge-sync", "Hedge", on_threads, False, _HEDGE, jobs.check_hedge, _succeeding_for_long, threads=True),
+        *_both(
+            "retry-budget",
+            "Retry budget",
+            "one failure, then success",
+            _RETRY_BUDGET,
+            _ASYNC_RETRY_BUDGET,
+            jobs.check_retry,
+            _failing_once,
+            _again,
+        ),
+        *_both(
+            "credential",
+            "Credential refresh",
+            "the credential is good",
+            _CREDENTIAL,
+            _ASYNC_CREDENTIAL,
+            jobs.check_credential_refresh,
+            _with_token,
+        ),
+        *_both("batch", "Batch", "a hundred items", _BATCH, _ASYNC_BATCH, jobs.check_batch, _of_many_items),
+        *_both("recovery", "Recovery", "success, closed", _RECOVERY, _ASYNC_RECOVERY, jobs.check_breaker, _succeeding),
+        *_both(
+            "adaptive", "Adaptive limit", "far below its limit", _ADAPTIVE, _ASYNC_ADAPTIVE, jobs.check_bulkhead, _many
+        ),
+        *_both(
+            "shedder", "Load shedder", "far below its capacity", _SHEDDER, _ASYNC_SHEDDER, jobs.check_bulkhead, _many
+        ),
+        *_both(
+            "safe-call",
+            "Safe call",
+            "success",
+            _SAFE_CALL,
+            _ASYNC_SAFE_CALL,
+            jobs.check_fallback,
+            _succeeding_or_instead,
+        ),
+        *_both(
+            "safe-call-failure",
+            "Safe call",
+            "failure, then the default",
+            _SAFE_CALL,
+            _ASYNC_SAFE_CALL,
+            jobs.check_fallback,
+            _failing_or_instead,
+            _instead,
+        ),
+        *_both(
+            "degrade",
+            "Degrade",
+            "two features, both answered",
+            _DEGRADE,
+            _ASYNC_DEGRADE,
+            jobs.check_degrade,
+            _succeeding_or_instead,
+        ),
+        *_both(
+            "workflow",
+            "Workflow",
+            "three attempts from a configuration, success",
+            _WORKFLOW,
+            _ASYNC_WORKFLOW,
+            jobs.check_retry,
+            _succeeding,
+        ),
+        *_both(
+            "classification",
+            "Error classification",
+            "a failure that is known to pass, then success",
+            _CLASSIFICATION,
+            _ASYNC_CLASSIFICATION,
+            jobs.check_retry,
+            _failing_once,
+            _again,
+        ),
+        *_both("context", "Error context", "success", _CONTEXT, _ASYNC_CONTEXT, jobs.check_context, _succeeding),
+        *_both(
+            "health",
+            "Health check",
+            "an answer that is good enough",
+            _HEALTH,
+            _ASYNC_HEALTH,
+            jobs.check_health_check,
+            _succeeding,
         ),
     ]
 
