@@ -19,7 +19,9 @@ from failwell import Cache, CircuitBreaker, Fallback, Outcome, Retry, Timeout, b
 from failwell.events import Event, FeatureDegraded, FeatureRestored, FellBack
 from failwell.patterns.degrade import Answers, Degrade, Feature
 from failwell.policy import is_async
+from tests.flow.stacks import explored, fingerprint, follow
 from tests.kernel.world import Hang, World, kinds
+from tests.patterns.test_cancellation import cancelled_at
 from tests.soak.test_soak import hammer
 
 DOWN = ConnectionError("down")
@@ -619,6 +621,38 @@ def test_cancelling_at_any_step_ends_at_once_and_nothing_more_is_asked() -> None
         assert asked == ["a", "spare", "b"][: int(seconds + 0.5)]
 
 
+@pytest.mark.parametrize("driven", [True, False])
+@pytest.mark.parametrize("most", [1, 2])
+def test_it_can_be_cancelled_at_every_step(most: int, driven: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if driven:
+        monkeypatch.setattr("failwell.policy.derive", lambda *_, **__: None)
+
+    async def calls_back(event: Event) -> None:
+        await asyncio.sleep(0.5)
+
+    for script in (("fine",), (DOWN,), (Hang,)):
+
+        def make(script: Any = script) -> Any:
+            operations = [World(True).operation(*script, takes=1.0) for _ in range(3)]
+            features = [
+                Feature(f"f{n}", -n, one, World(True).operation("poor", takes=1.0)) for n, one in enumerate(operations)
+            ]
+            made: Any = Degrade(features, max_concurrent=most, on_degrade=calls_back, on_restore=calls_back)
+            made.operations = operations
+            return made
+
+        async def again(degrade: Any) -> None:
+            for one in degrade.operations:
+                one.log.script, one.log.takes = ("fine",), 0.0
+            assert (await degrade()).answers == {"f0": "fine", "f1": "fine", "f2": "fine"}
+
+        step = 0
+        while cancelled_at(step, make, again):
+            step += 1
+            assert step < 200
+        assert step >= 2
+
+
 @pytest.mark.parametrize("most", [1, 2])
 def test_neither_a_result_nor_an_error_is_kept_alive_by_its_own_frames(most: int) -> None:
     kept: list[weakref.ref[Any]] = []
@@ -740,6 +774,42 @@ def test_exploring_knows_last_good_answers_and_reading_only() -> None:
         "Degrade? required only -> last good answer for reviews -> leave out basket "
         "-> return (degraded answer) after 0 s",
     ]
+
+
+PAGE = (
+    "Degrade([Feature('a', 3, reserve, required=True), Feature('b', 2, charge, refund, last_good=9), "
+    "Feature('c', 1, ship, writes=True)])"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (f"Retry(1) >> {PAGE}", False),
+        (f"Retry(1) >> {PAGE}", True),
+        (f"Retry(2, backoff=Fixed(1.0)) >> {PAGE}", False),
+        (f"Timeout(2.0) >> {PAGE}", False),
+        ("Fallback(backup) >> Degrade([Feature('a', 1, Timeout(1.0)(reserve), Retry(2, Fixed(0.5))(release))])", False),
+        ("Timeout(3.0) >> Degrade([Feature('a', 1, Fallback(Fallback.value('spare'))(reserve))])", True),
+    ],
+)
+def test_a_real_run_goes_each_of_the_explored_ways(text: str, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = explored(text).paths
+    if plain:
+        paths = [path for path in paths if path.ends]
+    assert len(paths) > 5
+    for path in paths:
+        real = follow(text, path, monkeypatch, plain=plain)
+        expected = [fingerprint(event) for event in path.events]
+        happened = [fingerprint(event) for event in real.events]
+        if not path.ends:
+            assert (happened[: len(expected)], real.elapsed) == (expected, float("inf"))
+            continue
+        assert happened == expected
+        assert real.elapsed == pytest.approx(path.elapsed)
+        assert (real.degraded, type(real.error)) == (path.degraded, type(path.error))
+        if isinstance(path.result, Answers):
+            assert str(real.result).replace("'spare'", "answer of value 'spare'") == str(path.result)
 
 
 def test_a_situation_is_left_out_where_nothing_can_be_in_it() -> None:

@@ -19,8 +19,9 @@ from failwell.events import Event, HealthChanged
 from failwell.flow.states import transitions
 from failwell.patterns.health_check import HealthCheck, HealthRegistry, HealthReport, HealthState, HealthStatus, health
 from failwell.policy import is_async
+from tests.flow.stacks import explored, fingerprint, follow
 from tests.kernel.world import Hang, World, kinds
-from tests.patterns.test_cancellation import Loop, cancelled_at
+from tests.patterns.test_cancellation import cancelled_at
 from tests.soak.test_soak import hammer, no_thread_left
 
 HEALTHY, DEGRADED, UNKNOWN, UNHEALTHY = HealthState
@@ -290,7 +291,6 @@ def test_a_check_can_be_cancelled_at_every_step(driven: bool, monkeypatch: pytes
                 step += 1
                 assert step < 200
             assert step >= 2
-    assert Loop
 
 
 def test_a_probe_that_asks_for_itself_is_told_what_is_known(world: World) -> None:
@@ -827,6 +827,33 @@ def test_exploring_finds_what_each_probe_leads_to() -> None:
         "HealthCheck? unhealthy -> ping ok -> now healthy -> return after 0 s",
         "HealthCheck? unhealthy -> ping fails -> return after 0 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Retry(1) >> HealthCheck(reserve, 4.0)", False),
+        ("Retry(1) >> HealthCheck(reserve, 4.0, 2, 2, slow_call=1)", True),
+        ("Timeout(2.0) >> HealthCheck(Retry(2, backoff=Fixed(1.0))(reserve))", False),
+        ("Retry(1) >> HealthCheck(Timeout(2.0)(reserve))", True),
+        ("Cache(1.0) >> HealthCheck(Fallback(Fallback.value('spare'))(reserve))", False),
+    ],
+)
+def test_a_real_run_goes_each_of_the_explored_ways(text: str, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [path for path in explored(text).paths if path.ends or not plain]
+    assert len(paths) > 5
+    for path in paths:
+        real = follow(text, path, monkeypatch, plain=plain)
+        expected = [fingerprint(event) for event in path.events]
+        happened = [fingerprint(event) for event in real.events]
+        if not path.ends:
+            assert (happened[: len(expected)], real.elapsed) == (expected, float("inf"))
+            continue
+        assert happened == expected
+        assert real.elapsed == pytest.approx(path.elapsed)
+        assert (real.degraded, type(real.error)) == (path.degraded, type(path.error))
+        if isinstance(path.result, HealthStatus):
+            assert real.result._replace(error=None) == path.result._replace(error=None)
 
 
 def test_a_probe_without_a_limit_of_time_may_never_end_and_one_with_it_does() -> None:

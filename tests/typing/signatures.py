@@ -5,7 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, assert_type
 
-from failwell import Fallback, InContext, Outcome, Policy, Retry, Stack, Timeout, backoff, listening, subscribe, virtual
+from failwell import (
+    Degrade,
+    Fallback,
+    Feature,
+    HealthCheck,
+    HealthState,
+    InContext,
+    Outcome,
+    Policy,
+    Retry,
+    Stack,
+    Timeout,
+    backoff,
+    health,
+    listening,
+    subscribe,
+    virtual,
+)
 from failwell.events import Attempt, Event, GaveUp, Waiting
 from failwell.runtime import Runtime
 from failwell.testing import Called, Fault, Scripted, disabled, failing
@@ -131,6 +148,19 @@ class Twice(Policy):
 
 
 assert_type(Twice().call(read, "a"), list[str])
+
+# Operations.
+
+check = health.register(HealthCheck(lambda: True, 5, name="database"), critical=False)
+assert_type(check, HealthCheck)
+assert_type(check.status, HealthState)
+assert_type(check.known.as_dict(errors=False), dict[str, Any])
+assert_type(health().ok, bool)
+HealthCheck(read)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+page = Degrade([Feature("names", 1, read, last_good=60)], on=OSError)
+assert_type(page.replace(max_concurrent=3), Degrade)
+assert_type(page.degraded, frozenset[str])
+Feature("names", "high", read)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 # What tests use.
 
