@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from failwell import Degrade, Feature, Policy, Saga, Step
-from failwell.events import Compensated, StepCompleted
+from failwell import Batch, Degrade, Feature, Policy, Saga, Step
+from failwell.events import Compensated, ItemStarted, StepCompleted
 from failwell.flow import Exploration, Path, explore
 from failwell.flow.story import seconds
 from failwell.policy import Pattern
@@ -81,6 +81,10 @@ def bare(policy: Pattern, operation: str = "operation") -> Exploration:
         return explore(Saga([Step(step.action, None, name=step.name) for step in policy.steps]))
     if isinstance(policy, Degrade):
         return explore(Degrade([Feature(one.name, one.priority, one.fn, required=True) for one in policy.features]))
+    if isinstance(policy, Batch):  # a loop over its items, which ends with the first that fails
+        events = (event for path in explored(policy).paths for event in path.events)
+        taken = sorted({event.index for event in events if isinstance(event, ItemStarted)})
+        return explore(Saga([Step(policy.process, name=f"item {index + 1}") for index in taken]))
     return explore(Bare(), operation)
 
 
