@@ -41,6 +41,8 @@ from failwell.recorded import redacted
 from failwell.runtime import LATE, Alternative, Runtime, UnexpectedAwaitable, name_of
 
 __all__ = [
+    "COUNTED",
+    "COUNTS",
     "Alarm",
     "AttemptsExhausted",
     "Calls",
@@ -107,12 +109,12 @@ class Execution:
 
     def hear(self, event: Event) -> None:
         """Count what this workflow's own layers report."""
-        name = _COUNTED.get(type(event))
+        name = COUNTED.get(type(event))
         if name is not None and _layers_of.get() is self and not (isinstance(event, FellBack) and event.order > 1):
             self.counts.add(name)
 
 
-_COUNTED: Mapping[type[Event], str] = {
+COUNTED: Mapping[type[Event], str] = {
     Alerted: "alerts",
     CacheHit: "cache_hits",
     CircuitOpened: "circuit_openings",
@@ -125,7 +127,7 @@ _COUNTED: Mapping[type[Event], str] = {
     Waiting: "retries",
 }
 ENDS = ("successes", "failures", "cancelled")
-COUNTS = ("executions", "attempts", *ENDS, "degraded", *sorted(set(_COUNTED.values())))
+COUNTS = ("executions", "attempts", *ENDS, "degraded", *sorted(set(COUNTED.values())))
 """What is counted, in the order in which it is shown."""
 
 _execution: ContextVar[Execution | None] = ContextVar("failwell_execution", default=None)

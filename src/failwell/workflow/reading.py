@@ -147,7 +147,7 @@ def addressed(fallback: Mapping[Any, Any], environ: Mapping[str, str]) -> Mappin
     """
     found = dict(fallback)
     for name in ("service", "fallback_service"):
-        if isinstance(found.get(name), str):
+        if isinstance(found.get(name), str) and "${" in found[name]:
             try:
                 found[name] = Address(found[name], environ)
             except Wrong as wrong:

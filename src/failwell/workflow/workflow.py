@@ -325,24 +325,26 @@ class Workflow(Stack):
         return _with(cls, "circuit_breaker", config, **made)
 
     @classmethod
-    def falling_back(cls, *alternatives: Callable[..., Any], **config: Any) -> Self:
+    def falling_back(cls, alternative: Callable[..., Any], *others: Callable[..., Any], **config: Any) -> Self:
         """Ask others, in order, when the operation fails.
 
         Args:
-            *alternatives: The others.
+            alternative: Whom to ask first; `Fallback.value` makes one of a value.
+            *others: Whom to ask then.
             **config: Any other key or table.
         """
-        return _with(cls, "fallback", config, **({"function": list(alternatives)} if alternatives else {}))
+        return _with(cls, "fallback", config, function=[alternative, *others])
 
     @classmethod
-    def compensating(cls, *actions: Callable[..., Any], **config: Any) -> Self:
+    def compensating(cls, action: Callable[..., Any], *others: Callable[..., Any], **config: Any) -> Self:
         """Undo what was done when the operation fails.
 
         Args:
-            *actions: What undoes it; the last one runs first.
+            action: What undoes it.
+            *others: What else undoes it; the last one runs first.
             **config: Any other key or table.
         """
-        return _with(cls, "compensation", config, **({"actions": list(actions)} if actions else {}))
+        return _with(cls, "compensation", config, actions=[action, *others])
 
     @classmethod
     def isolating(cls, max_concurrent: int = 10, max_queue: int = 0, **config: Any) -> Self:

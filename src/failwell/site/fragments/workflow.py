@@ -8,6 +8,7 @@ from typing import Any
 from failwell.site.fragments import fragment
 from failwell.site.fragments.patterns import table
 from failwell.workflow.keys import KEYS, TABLES, Key
+from failwell.workflow.layers import COUNTED, COUNTS
 
 ALL = "all"
 
@@ -31,6 +32,33 @@ def workflow_keys(which: str = ALL) -> str:
             parts += [f"**`[{name}]`**" if place else "**Above the tables**", ""]
         parts += [*table(["Key", "Value", "Default", "Meaning", "Also called"], rows), ""]
     return "\n".join(parts)
+
+
+@fragment("workflow-metrics", from_source=True)
+def workflow_metrics() -> str:
+    """What a workflow counts, and what each number counts."""
+    rows = [[f"`{name}`{{ .fw-name }}", _counted(name)] for name in (*COUNTS, "active")]
+    return "\n".join(table(["Number", "What it counts"], rows))
+
+
+_MEANINGS = {
+    "executions": "Executions that were begun.",
+    "attempts": "Calls of the operation.",
+    "successes": "Executions that returned, degraded answers included.",
+    "failures": "Executions that ended with an error.",
+    "cancelled": "Executions that were cancelled.",
+    "degraded": "Executions whose answer was not the real one.",
+    "active": "Executions that are under way.",
+    "fallbacks": "Executions for which an alternative was asked.",
+}
+
+
+def _counted(name: str) -> str:
+    """In words, or as the event that it counts."""
+    if name in _MEANINGS:
+        return _MEANINGS[name]
+    kinds = [f"`{kind.__name__}`" for kind, counted in COUNTED.items() if counted == name]
+    return f"Events {' and '.join(kinds)}."
 
 
 def _row(key: Key) -> list[str]:
