@@ -14,7 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failwell import Cache, CircuitBreaker, Fallback, Outcome, Retry, Saga, Timeout, errors, explore, listening, virtual
+from failwell import (
+    Cache,
+    CircuitBreaker,
+    Deadline,
+    Fallback,
+    Outcome,
+    Retry,
+    Saga,
+    Timeout,
+    errors,
+    explore,
+    listening,
+    virtual,
+)
 from failwell.events import Event, HealthChanged
 from failwell.flow.states import transitions
 from failwell.patterns.health_check import HealthCheck, HealthRegistry, HealthReport, HealthState, HealthStatus, health
@@ -257,6 +270,29 @@ def test_an_abandoned_caller_harms_nobody() -> None:
         time.sleep(6)
         assert check.known.checked == 1
     assert len(probe.log.calls) == 2
+
+
+def test_a_caller_whose_time_is_over_says_nothing_about_what_is_probed() -> None:
+    probe = World(True).operation(1)
+    check = HealthCheck(Timeout(5)(probe), 10)
+
+    @Deadline(1)
+    async def too_late() -> HealthStatus:
+        time.sleep(2)  # noqa: ASYNC251 - so that the loop has no chance to end it
+        status: HealthStatus = await check()
+        return status
+
+    async def main() -> HealthStatus:
+        with pytest.raises(errors.DeadlineExceeded):
+            await too_late()
+        assert check.status is UNKNOWN
+        status: HealthStatus = await check()
+        return status
+
+    assert virtual.run(main()).status is HEALTHY
+    own = HealthCheck(Deadline(2)(World(False).operation(Hang)), 10)
+    with virtual.clock():
+        assert own().status is UNHEALTHY
 
 
 @pytest.mark.parametrize("driven", [True, False])

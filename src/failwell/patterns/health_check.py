@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from failwell import virtual
 from failwell.derive import Call
-from failwell.errors import UnavailableError
+from failwell.errors import DeadlineExceeded, UnavailableError
 from failwell.events import HealthChanged
 from failwell.policy import Operation, Pattern, is_async, number
 from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of
@@ -122,6 +122,7 @@ class HealthCheck(Operation):
     Raises:
         TypeError: If an argument is of the wrong kind; on a call, if a plain probe returns an awaitable.
         ValueError: If a number is out of its range.
+        DeadlineExceeded: On a call, if the caller's own deadline had passed before the probe.
     """
 
     def __init__(
@@ -185,6 +186,8 @@ class HealthCheck(Operation):
                 except UnexpectedAwaitable:
                     raise
                 except Exception as failed:
+                    if isinstance(failed, DeadlineExceeded) and rt.time_left() <= 0:
+                        raise  # the caller's own time is over, which says nothing about what is probed
                     verdict, error = UNHEALTHY, failed
                 else:
                     verdict = _verdict(answer)
