@@ -4,15 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 from failwell import backoff, errors, virtual
 from failwell.events import Outcome, listening, subscribe
+from failwell.patterns.adaptive_limit import AdaptiveLimit
 from failwell.patterns.batch import Batch, BatchFailure, BatchItem, BatchResult
 from failwell.patterns.bulkhead import Bulkhead
 from failwell.patterns.cache import Cache
 from failwell.patterns.circuit_breaker import CircuitBreaker, CircuitState, CountWindow, TimeWindow
 from failwell.patterns.credential_refresh import Credential, CredentialRefresh
 from failwell.patterns.deadline import Deadline
+from failwell.patterns.degrade import Degrade, Feature
 from failwell.patterns.error_context import ContextFilter, InContext
 from failwell.patterns.fallback import Fallback
+from failwell.patterns.health_check import HealthCheck, HealthRegistry, HealthState, health
 from failwell.patterns.hedge import Hedge
+from failwell.patterns.load_shedder import LoadShedder
 from failwell.patterns.rate_limiter import RateLimiter
 from failwell.patterns.recovery import AdaptiveRecovery, ExponentialRecovery, PartialRecovery
 from failwell.patterns.retry import Retry
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from failwell.workflow import Workflow, saved_state
 
 __all__ = [
+    "AdaptiveLimit",
     "AdaptiveRecovery",
     "Batch",
     "BatchFailure",
@@ -45,10 +50,16 @@ __all__ = [
     "Credential",
     "CredentialRefresh",
     "Deadline",
+    "Degrade",
     "ExponentialRecovery",
     "Fallback",
+    "Feature",
+    "HealthCheck",
+    "HealthRegistry",
+    "HealthState",
     "Hedge",
     "InContext",
+    "LoadShedder",
     "Outcome",
     "PartialRecovery",
     "Policy",
@@ -68,6 +79,7 @@ __all__ = [
     "backoff",
     "errors",
     "explore",
+    "health",
     "listening",
     "not_idempotent",
     "safe_call",

@@ -6,20 +6,29 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import strategies as st
 
 from failwell import (
+    AdaptiveLimit,
     Bulkhead,
     Cache,
     CircuitBreaker,
+    CredentialRefresh,
+    Deadline,
+    Degrade,
+    ExponentialRecovery,
     Fallback,
+    Feature,
+    HealthCheck,
+    Hedge,
     InContext,
     Policy,
     RateLimiter,
     Retry,
+    SafeCall,
     Saga,
     Stack,
     Step,
@@ -31,32 +40,43 @@ from failwell import (
 from failwell.backoff import Exponential, Fixed
 from failwell.events import Event, Waiting
 from failwell.flow import Answer, Choice, Exploration, Path, explore
-from failwell.policy import labels
+from failwell.policy import Operation, Pattern, labels
 from failwell.runtime import Mark
 
 PATTERNS: dict[str, Any] = {
+    "AdaptiveLimit": AdaptiveLimit,
     "Bulkhead": Bulkhead,
     "Cache": Cache,
     "CircuitBreaker": CircuitBreaker,
+    "Deadline": Deadline,
+    "Degrade": Degrade,
+    "Feature": Feature,
+    "HealthCheck": HealthCheck,
+    "CredentialRefresh": CredentialRefresh,
     "Exponential": Exponential,
+    "ExponentialRecovery": ExponentialRecovery,
     "Fallback": Fallback,
     "Fixed": Fixed,
+    "Hedge": Hedge,
     "InContext": InContext,
     "RateLimiter": RateLimiter,
     "Retry": Retry,
+    "SafeCall": SafeCall,
     "Saga": Saga,
     "Step": Step,
     "Timeout": Timeout,
     "Validate": Validate,
 }
-FUNCTIONS = ("operation", "backup", "archive", "reserve", "release", "charge", "refund", "ship", "is_good")
+FUNCTIONS = ("operation", "backup", "archive", "reserve", "release", "charge", "refund", "ship", "refresh", "is_good")
 
 # Binary fractions, so that sums are exact and some waits end at the very moment of a timeout.
 EXACT = (0.5, 1.0, 1.5, 2.0, 4.0)
 ROUNDED = (0.1, 0.2, 0.3, 0.7, 1.1)
 
 
-def _layers(seconds: tuple[float, ...], jitter: bool, cut: tuple[float, ...]) -> st.SearchStrategy[str]:
+def _layers(
+    seconds: tuple[float, ...], jitter: bool, cut: tuple[float, ...], hedges: bool = False
+) -> st.SearchStrategy[str]:
     wait = st.sampled_from(seconds)
     fixed = wait.map(lambda s: f"Fixed({s})")
     full = wait.map(lambda s: f"Exponential({s}, jitter='full')")
@@ -67,27 +87,38 @@ def _layers(seconds: tuple[float, ...], jitter: bool, cut: tuple[float, ...]) ->
     timeout = st.builds(
         lambda s, d: f"Timeout({s}{d})", st.sampled_from(cut), st.sampled_from(["", ", default='late'"])
     )
+    deadline = st.sampled_from(cut).map(lambda s: f"Deadline({s})")
+    hedge = st.sampled_from(cut).map(lambda s: f"Hedge({s})")
     others = [
         "Fallback(backup)",
         "Fallback(backup, archive)",
         "Fallback(Fallback.value('spare'))",
         "Fallback(backup, on=TimeoutError)",
+        "SafeCall('default')",
+        "SafeCall(None, on=TimeoutError)",
     ]
     caches = ["Cache(4)", "Cache(0, stale_if_error=2)", "Cache(1, stale_if_error=1, degraded='store')"]
     breakers = [
         "CircuitBreaker(1, recovery_timeout=2)",
         "CircuitBreaker(2, recovery_timeout=1)",
         "CircuitBreaker(1, recovery_timeout=4, on=TimeoutError)",
+        "CircuitBreaker(1, recovery_timeout=1, recovery=ExponentialRecovery(max_probes=1))",
     ]
     gates = [
         "RateLimiter(1, per=2)",
         "RateLimiter(1, per=2, max_wait=2)",
         "RateLimiter(1, per=2, burst=2)",
         "Bulkhead(1)",
+        "AdaptiveLimit(4)",
+        "AdaptiveLimit(2, failure_rate=0.0, on=TimeoutError)",
         "Bulkhead(1, max_queue=1, queue_timeout=1)",
     ]
     checks = ["Validate(output=is_good)", "Validate(input=is_good)", "InContext('http', target='carts')"]
-    return st.one_of(retry, timeout, *map(st.sampled_from, (others, caches, breakers, gates, checks)))
+    credentials = ["CredentialRefresh(credential, on=ConnectionError)"]
+    racing = [hedge] if hedges else []
+    return st.one_of(
+        retry, timeout, deadline, *racing, *map(st.sampled_from, (others, caches, breakers, gates, checks, credentials))
+    )
 
 
 def _saga(seconds: tuple[float, ...]) -> st.SearchStrategy[str]:
@@ -109,19 +140,37 @@ def stacks(
     sagas: bool = True,
     cut: tuple[float, ...] | None = None,
     most: int = 3,
+    hedges: bool = False,
 ) -> st.SearchStrategy[str]:
     """Texts such as ``Timeout(2.0) >> Retry(3, backoff=Fixed(1.0)) >> operation``."""
-    layers = st.lists(_layers(seconds, jitter, cut or seconds), min_size=1, max_size=most)
+    layers = st.lists(_layers(seconds, jitter, cut or seconds, hedges), min_size=1, max_size=most)
     inside = st.one_of(st.just("operation"), _saga(seconds)) if sagas else st.just("operation")
     return st.builds(lambda outer, inner: " >> ".join([*outer, inner]), layers, inside)
+
+
+EXPIRED = "credential expired"
+
+
+class Held:
+    """A credential that does as the path says."""
+
+    def __init__(self, refresh: Callable[[], Any], expired: Callable[[], bool]) -> None:
+        self.refresh = refresh
+        self._expired = expired
+
+    @property
+    def is_expired(self) -> bool:
+        return self._expired()
 
 
 def built(text: str, function: Callable[[str], Any], path: Path | None = None, *outer: Policy) -> Any:
     """The function that a text describes, its layers in the situations of a path."""
     names = {**PATTERNS, **{name: function(name) for name in FUNCTIONS}}
+    names["credential"] = Held(function("refresh"), function(EXPIRED) if path else lambda: False)
     *around, innermost = (eval(part, names) for part in text.split(" >> "))
     layers: list[Policy] = [*outer, *around]
-    for layer, label in zip(layers, labels(layers), strict=True):
+    named: list[Pattern] = [*layers, *([innermost] if isinstance(cast("Any", innermost), Operation) else [])]
+    for layer, label in zip(named, labels(named), strict=True):
         for choice in path.choices if path else ():
             if choice.kind == "situation" and choice.subject == label:
                 layer._live = layer.situations()[choice.option]()
@@ -197,7 +246,11 @@ def _failure_of(name: str, text: str) -> type[Exception]:
     """What the innermost layer that handles errors would handle."""
     if name in ("reserve", "release") and "retry=Retry" in text:
         return ConnectionError
-    handling = [layer for layer in text.split(" >> ")[:-1] if layer.startswith(("Retry", "Fallback", "CircuitBreaker"))]
+    handling = [
+        layer
+        for layer in text.split(" >> ")[:-1]
+        if layer.startswith(("Retry", "Fallback", "CircuitBreaker", "CredentialRefresh", "Hedge"))
+    ]
     return TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
 
 
@@ -227,7 +280,7 @@ def follow(text: str, path: Path, monkeypatch: pytest.MonkeyPatch, *, plain: boo
         def says(*args: Any) -> bool:
             return script.next(name) != "no"
 
-        made: Any = says if name == "is_good" else plain_function if plain else function
+        made: Any = says if name in ("is_good", EXPIRED) else plain_function if plain else function
         made.__name__ = made.__qualname__ = name
         return made
 

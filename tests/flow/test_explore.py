@@ -340,7 +340,7 @@ PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @settings(PROPERTY, max_examples=60)
-@given(text=stacks((*EXACT, *ROUNDED)))
+@given(text=stacks((*EXACT, *ROUNDED), hedges=True))
 def test_a_real_run_in_the_same_world_goes_the_explored_way(text: str) -> None:
     paths = _all_paths(text)
     with pytest.MonkeyPatch.context() as patch:

@@ -14,18 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failwell import (
+    AdaptiveLimit,
     Bulkhead,
     Cache,
     CircuitBreaker,
     Credential,
     CredentialRefresh,
+    Deadline,
     Fallback,
+    Hedge,
     InContext,
+    LoadShedder,
     Policy,
     RateLimiter,
     Retry,
     RetryBudget,
     Router,
+    SafeCall,
     Saga,
     Stack,
     Timeout,
@@ -43,10 +48,11 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "Retry": lambda: Retry(3, backoff.Fixed(1.0), on=Exception, on_retry=calls_back),
     "Retry with a budget": lambda: Retry(3, backoff.Fixed(1.0), on=Exception, budget=RetryBudget()),
     "CredentialRefresh": lambda: CredentialRefresh(Credential(fetches, lifetime=2.0), on=Exception),
-    "CredentialRefresh, shielded": lambda: CredentialRefresh(Credential(fetches), on=Exception, shielded=True),
     "Retry of results": lambda: Retry(3, backoff.Fixed(0.0), retry_result=lambda result: result is None),
     "Timeout": lambda: Timeout(2.5),
     "Timeout with default": lambda: Timeout(1.5, default=None),
+    "Deadline": lambda: Deadline(2.5),
+    "Hedge": lambda: Hedge(0.75, max_hedges=2),
     "Fallback": lambda: Fallback(World(True).operation(ConnectionError, takes=1.0), World(True).operation("poor")),
     "Cache": lambda: Cache(5.0, stale_if_error=5.0),
     "Cache in a store": lambda: Cache(5.0, store=Shelf()),
@@ -54,6 +60,10 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "CircuitBreaker with a window": lambda: CircuitBreaker(99, window=TimeWindow(60.0)),
     "RateLimiter": lambda: RateLimiter(1, max_wait=99.0),
     "Bulkhead": lambda: Bulkhead(1, max_queue=1, queue_timeout=2.0),
+    "AdaptiveLimit": lambda: AdaptiveLimit(1, max=2, on=Exception, on_change=calls_back),
+    "LoadShedder": lambda: LoadShedder(1, weighs),
+    "SafeCall": lambda: SafeCall("poor", on_error=calls_back),
+    "LoadShedder with a share": lambda: LoadShedder(9, weighs, start=0.0, load=lambda: 0.1),
     "Validate": lambda: Validate(accepts, accepts),
     "InContext": lambda: InContext("http", target="carts"),
     "Fault": lambda: Fault(slow=1.0, delay=0.5),
@@ -73,6 +83,11 @@ async def calls_back(event: Event) -> None:
 async def accepts(*anything: Any) -> bool:
     await asyncio.sleep(0.25)
     return True
+
+
+async def weighs(*anything: Any) -> str:
+    await asyncio.sleep(0.25)
+    return "normal"
 
 
 async def selects(*anything: Any) -> str:

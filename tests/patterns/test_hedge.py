@@ -32,6 +32,7 @@ from failwell import (
 from failwell.events import Hedged
 from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
 from failwell.flow.draw.timeline import bars
+from failwell.flow.trace import alone, match
 from failwell.runtime import UnexpectedAwaitable
 from tests.kernel.test_first_and_threads import no_thread_left, paced
 from tests.kernel.world import Hang, World, kinds
@@ -555,6 +556,28 @@ def test_the_timeline_shows_that_they_overlap() -> None:
         ("Timeout", "timed out, cancelled after 5 s", 0, 5),
         ("caller", "raise TimeoutExceeded after 5 s", 0, 5),
     ]
+
+
+LATE, LOST, GOOD = (30, "late"), (0.25, ConnectionError()), (0.25, "answer")
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ((GOOD,), ["ok"]),
+        ((LATE, GOOD), ["hang", "ok"]),
+        ((LOST, GOOD), ["fail", "ok"]),
+        ((LATE, LOST), ["hang", "fail"]),
+        ((LOST, LOST), ["fail", "fail"]),
+    ],
+)
+def test_a_real_call_is_found_among_the_paths(script: Any, options: list[str]) -> None:
+    stack = Deadline(5) >> Hedge(1)
+    outcome = later(World(True), stack, paced(World(True), *script))
+    path = match(explore(stack), outcome)
+    assert [choice.option for choice in path.choices] == options
+    guessed = [choice.option for choice in alone(outcome).choices]
+    assert guessed[:-1] == options[:-1]
 
 
 def test_an_operation_that_hangs_is_explored_with_the_times_that_really_pass(world: World) -> None:

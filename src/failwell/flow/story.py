@@ -34,6 +34,7 @@ from failwell.events import (
     ItemFailed,
     ItemStarted,
     ItemSucceeded,
+    LimitChanged,
     Progressed,
     Queued,
     Rejected,
@@ -204,7 +205,7 @@ def _operation(choice: Choice, lead: Event | None, via: str, events: tuple[str, 
     if isinstance(lead, StepStarted):
         return Step(via, "event", "operation", choice.subject, f"step {lead.order}", layer=lead.layer, events=events)
     if isinstance(lead, Compensating):
-        detail = f"undoes {lead.step}"
+        detail = "undoes its part" if lead.step == choice.subject else f"undoes {lead.step}"
         return Step(via, "event", "compensation", choice.subject, detail, layer=lead.layer, events=events)
     if isinstance(lead, CredentialRefreshing):
         detail = f"refresh, {_why(lead)}"
@@ -256,6 +257,9 @@ def _words(event: Event) -> tuple[str, str, tuple[str, str]]:
             return "the circuit is half-open", "", none
         case CircuitClosed():
             return "the circuit closes", "", none
+        case LimitChanged():
+            way = "grows" if event.after > event.before else "shrinks"
+            return f"the limit {way}", f"from {event.before} to {event.after}", none
         case CacheHit():
             return "answer found", "", none
         case CacheMiss():

@@ -19,6 +19,7 @@ from failwell.events import (
     Event,
     FellBack,
     GaveUp,
+    Hedged,
     ItemStarted,
     Outcome,
     Queued,
@@ -243,6 +244,8 @@ def _counted(event: Event) -> Iterator[tuple[str, Any]]:
         value = getattr(event, name)
         if name not in _continuous[kind] and (value is None or isinstance(value, (str, int))):
             yield name, value
+    if isinstance(event, Hedged):
+        yield "late", event.seconds > 0
 
 
 def _error_names(event: Event) -> tuple[str, ...]:
@@ -258,6 +261,7 @@ _GOES_ON = (
     CircuitHalfOpened,
     Compensating,
     FellBack,
+    Hedged,
     ItemStarted,
     Queued,
     Routed,
@@ -282,7 +286,7 @@ def alone(outcome: Outcome[Any]) -> Recorded:
     for event in outcome.events:
         error = next((value for value in event if isinstance(value, BaseException)), None)
         inwards = error is None and isinstance(event, _GOES_ON)
-        if pending is not None and not inwards and not isinstance(event, _NOT_CALLED):
+        if pending is not None and (not inwards or isinstance(event, Hedged)) and not isinstance(event, _NOT_CALLED):
             trace.insert(pending[0], _choice(pending[1], _ending(event, error)))
         trace.append(_since(event, outcome.started))
         pending = (len(trace), _called(event)) if isinstance(event, _GOES_ON) else None
@@ -298,6 +302,8 @@ def _choice(name: str, option: str) -> Choice:
 def _ending(event: Event, error: BaseException | None) -> str:
     if isinstance(event, (TimedOut, Cancelled)):
         return "hang"
+    if isinstance(event, Hedged):
+        return "hang" if event.seconds else "fail"
     if error is not None:
         return type(error).__name__
     return "fail" if isinstance(event, CircuitOpened) else "ok"

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from failwell import Cache, Fallback, Retry, Timeout
+from failwell import Cache, Deadline, Fallback, Retry, Timeout
 from failwell.backoff import Exponential
 from failwell.catalog import CARDS
 from failwell.catalog.cards.stack import backup_api
@@ -65,6 +65,7 @@ def _stacks() -> Mapping[str, Subject]:
     talk = {"llm-as-drawn": llm_service, "llm-in-order": llm_service_in_order}
     known |= {slug: Subject(slug, service, cloud_llm.__name__) for slug, service in talk.items()}
     known["home"] = Subject("home", home, "fetch_cart")
+    known["with-deadline"] = Subject("with-deadline", Deadline(6) >> Retry(4, Exponential(1.0)) >> Timeout(4), "fetch")
     known |= {slug: Subject(slug, fn, fn.__name__) for slug, fn in _foreign().items()}
     return known
 
@@ -83,6 +84,7 @@ STACKS = (
     "llm-as-drawn",
     "llm-in-order",
     "home",
+    "with-deadline",
     "with-tenacity",
     "with-tenacity-in-time",
 )
