@@ -769,50 +769,26 @@ class AsyncRuntime(_Here):
     async def each(self, limit: int, calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
         self.lease()
         loop = asyncio.get_running_loop()
-        todo = deque(calls)
-        mine = copy_context()
-        running: set[asyncio.Task[Any]] = set()
-        failed: list[asyncio.Task[Any]] = []
-        over = _Wait(loop=loop)
-        over.tasks = running  # who cancels this wait cancels them
-
-        def start() -> None:
-            task = loop.create_task(_begun(todo.popleft()), context=mine.copy())
-            running.add(task)
-            task.add_done_callback(ended)
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            running.discard(task)
-            if task.cancelled() or task.exception() is not None:
-                failed.append(task)
-                todo.clear()
-            if todo and not over.done():
-                start()
-            elif failed or not running:
-                over.wake()
-
+        turns = _Turns(loop, calls)
         try:
-            while todo and len(running) < limit:
-                start()
-            if running:
-                await over
+            await turns.taken(limit)
         except GeneratorExit:  # closed from outside: nothing can be waited for here
             with suppress(RuntimeError):  # the loop is closed as well
-                _cancel(running)
+                _cancel(turns.running)
             raise
         except BaseException as error:
-            todo.clear()
+            turns.todo.clear()
             if not isinstance(error, asyncio.CancelledError):  # that one was passed on to them when it came
-                _cancel(running)
-            await _ended(loop, tuple(running))
+                _cancel(turns.running)
+            await _ended(loop, tuple(turns.running))
             raise
         try:
-            if failed:
-                _cancel(running)
-                await _ended(loop, tuple(running))
-                failed[0].result()
+            if turns.failed:
+                _cancel(turns.running)
+                await _ended(loop, tuple(turns.running))
+                turns.failed[0].result()
         finally:
-            failed.clear()  # a frame and its own traceback would keep each other alive
+            turns.failed.clear()  # a frame and its own traceback would keep each other alive
 
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         loop = asyncio.get_running_loop()
@@ -959,6 +935,40 @@ class _Wait(asyncio.Future[None]):
     def wake(self, *ignored: object) -> None:
         if not self.done():
             self.set_result(None)
+
+
+class _Turns:
+    """Calls that run in tasks, so many at once; one that ends makes room for the next."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
+        self.loop = loop
+        self.todo = deque(calls)
+        self.context = copy_context()
+        self.running: set[asyncio.Task[Any]] = set()
+        self.failed: list[asyncio.Task[Any]] = []
+        self.over = _Wait(loop=loop)
+        self.over.tasks = self.running  # who cancels this wait cancels them
+
+    async def taken(self, limit: int) -> None:
+        while self.todo and len(self.running) < limit:
+            self.start()
+        if self.running:
+            await self.over
+
+    def start(self) -> None:
+        task = self.loop.create_task(_begun(self.todo.popleft()), context=self.context.copy())
+        self.running.add(task)
+        task.add_done_callback(self.ended)
+
+    def ended(self, task: asyncio.Task[Any]) -> None:
+        self.running.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.failed.append(task)
+            self.todo.clear()
+        if self.todo and not self.over.done():
+            self.start()
+        elif self.failed or not self.running:
+            self.over.wake()
 
 
 async def _one_ends(loop: asyncio.AbstractEventLoop, running: Sequence[asyncio.Task[Any]], timeout: float) -> None:
