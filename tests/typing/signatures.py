@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, assert_type
 
 from failwell import (
+    Deadline,
     Degrade,
     Fallback,
     Feature,
     HealthCheck,
     HealthState,
+    Hedge,
     InContext,
     Outcome,
     Policy,
@@ -21,6 +23,7 @@ from failwell import (
     health,
     listening,
     subscribe,
+    time_left,
     virtual,
 )
 from failwell.events import Attempt, Event, GaveUp, Waiting
@@ -93,6 +96,11 @@ Retry().outcome(read, nothing=1)  # type: ignore[call-overload] # pyright: ignor
 # >> makes a stack of policies and a function of a function.
 
 assert_type(Timeout(30) >> Retry(), Stack)
+assert_type(Deadline(5) >> Hedge(0.2, max_hedges=2, on=OSError), Stack)
+assert_type(Deadline.until(time_left()), Deadline)
+assert_type((Deadline(5) >> Hedge(0.2))(read)("a"), list[str])
+assert_type(Hedge(1).call(read, "a"), list[str])
+Hedge(delay="soon")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 assert_type(Timeout(30) >> Retry() >> Fallback(Fallback.value(0)), Stack)
 protected_read = Timeout(30) >> Retry() >> read
 protected_fetch = Timeout(30) >> fetch
