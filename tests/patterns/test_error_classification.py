@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
@@ -183,3 +184,92 @@ def test_what_was_looked_up_before_a_type_was_registered_is_not_kept(monkeypatch
     assert classify(Mine()) == "unknown"
     assert classify(Mine()) == "transient"
     classification._entries.cache_clear()
+
+
+# --- what libraries really raise ---
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address on this machine that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def by_urllib(address: str) -> None:
+    urllib.request.urlopen(f"http://{address}/", timeout=5)
+
+
+def by_httpx(address: str) -> None:
+    import httpx
+
+    httpx.get(f"http://{address}/", trust_env=False)
+
+
+def by_requests(address: str) -> None:
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    with session:
+        session.get(f"http://{address}/", timeout=5)
+
+
+def by_aiohttp(address: str) -> None:
+    import aiohttp
+
+    async def get() -> None:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{address}/"):
+            pass
+
+    asyncio.run(get())
+
+
+def by_redis(address: str) -> None:
+    import redis
+
+    host, port = address.split(":")
+    client = redis.Redis(host, int(port), retry=None)
+    try:
+        client.ping()
+    finally:
+        client.close()
+
+
+def by_grpc(address: str) -> None:
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        channel.unary_unary("/shop.Orders/Load")(b"", timeout=5)
+
+
+@pytest.mark.parametrize(
+    "ask", [by_urllib, by_httpx, by_requests, by_aiohttp, by_redis, by_grpc], ids=lambda ask: ask.__name__
+)
+def test_a_refused_connection_may_pass_in_every_library(ask: Any, nobody: str) -> None:
+    with pytest.raises(Exception) as caught:
+        ask(nobody)
+    assert classify(caught.value) == "transient"
+
+
+def test_what_a_database_raises_is_told_apart(tmp_path: Any) -> None:
+    import sqlalchemy as sa
+
+    address = f"sqlite:///{tmp_path / 'orders.db'}"
+    first, second = (sa.create_engine(address, connect_args={"timeout": 0.0}) for _ in range(2))
+    with first.begin() as work:
+        work.execute(sa.text("create table orders (id integer primary key)"))
+
+    def raised(statement: str) -> Exception:
+        with pytest.raises(sa.exc.SQLAlchemyError) as caught, second.begin() as work:
+            work.execute(sa.text(statement))
+        return caught.value
+
+    with first.begin() as work:
+        work.execute(sa.text("insert into orders values (1)"))
+        assert classify(raised("insert into orders values (2)")) == "transient", "somebody else is writing"
+    assert classify(raised("insert into orders values (1)")) == "permanent", "it is there already"
+    assert classify(raised("select * from customers")) == "unknown", "SQLite has no code for a missing table"
+    first.dispose()
+    second.dispose()

@@ -548,3 +548,42 @@ def test_it_says_what_it_is() -> None:
 def test_bad_arguments_are_refused_by_name_and_value(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         InContext(**arguments)
+
+
+def test_the_attempts_of_a_hedge_are_in_the_context_and_none_of_theirs_stays(world: World) -> None:
+    from failwell.patterns.hedge import Hedge
+
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.append(current_context())
+        if len(seen) == 1:
+            raise ConnectionError("first")
+
+    outer, inner = InContext("http", correlation_id="req-7"), InContext("database")
+    outcome = world.run(outer >> Hedge(1.0) >> inner, world.of(look))
+    assert outcome.ok
+    assert [here.transport for here in seen] == [Transport.DATABASE] * 2
+    assert {here.correlation_id for here in seen} == {"req-7"}
+    assert current_context() is None
+
+
+def test_a_call_that_is_over_leaves_nothing_behind(world: World) -> None:
+    import gc
+    import weakref
+
+    class Big(ConnectionError): ...
+
+    gone: list[Any] = []
+
+    def fail() -> None:
+        error = Big("no")
+        gone.append(weakref.ref(error))
+        raise error
+
+    guarded = InContext("http")(world.of(fail))
+    for _ in range(3):
+        with pytest.raises(Big):
+            world.do(guarded)
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 3
