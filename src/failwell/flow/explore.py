@@ -519,7 +519,7 @@ class _StraightRuntime(_ExploringRuntime):
             raise _NeverEnds
         _time_is_up(search, due)
 
-    async def within(self, seconds: float, call: Callable[[], Any]) -> Any:  # type: ignore[override]
+    async def within(self, seconds: float, call: Callable[[], Any]) -> Any:
         now = self.search.clock.now
         until = current_deadline()
         if until is None or until - now > seconds:

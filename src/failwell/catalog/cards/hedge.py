@@ -22,7 +22,7 @@ CARD = Card(
         "the operation must not happen twice",
         "all answers are slow, because there is too much to do: more calls make it worse",
     ),
-    error_types=("every error of the operation",),
+    error_types=("Exception",),
     effort="low",
     related=("timeout", "deadline", "retry", "bulkhead"),
     symptoms=("tail latency", "slow outliers", "p99", "sometimes slow", "stragglers", "one slow replica"),

@@ -24,7 +24,7 @@ CARD = Card(
     ),
     error_types=("TimeoutExceeded", "TimeoutError"),
     effort="low",
-    related=("retry", "fallback", "stack"),
+    related=("deadline", "hedge", "retry", "fallback", "stack"),
     symptoms=("hangs", "hanging", "slow", "stuck", "no answer", "waits forever", "blocked threads"),
     module="failwell.patterns.timeout",
     sources=(
