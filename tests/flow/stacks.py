@@ -249,7 +249,7 @@ def _failure_of(name: str, text: str) -> type[Exception]:
     handling = [
         layer
         for layer in text.split(" >> ")[:-1]
-        if layer.startswith(("Retry", "Fallback", "CircuitBreaker", "CredentialRefresh", "Hedge"))
+        if layer.startswith(("Retry", "Fallback", "AdaptiveLimit", "CircuitBreaker", "CredentialRefresh", "Hedge"))
     ]
     return TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
 

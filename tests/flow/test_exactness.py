@@ -363,7 +363,8 @@ def test_whatever_the_stack_what_happens_is_within_the_bounds(text: str, fail: f
         reject()  # what ages during a random wait is no limit of time, and its other end is not explored
     if not text.startswith("Timeout"):
         text = f"Timeout(20.0) >> {text}"  # so that every run comes to an end
-    handling = [layer for layer in text.split(" >> ") if layer.startswith(("Retry", "Fallback", "CircuitBreaker"))]
+    handlers = "Retry", "Fallback", "CircuitBreaker", "CredentialRefresh"
+    handling = [layer for layer in text.split(" >> ") if layer.startswith(handlers)]
     kind: Any = TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
     failing = [name for name in FUNCTIONS if name != "is_good"]  # that one only judges, and finds everything good
     world = World(dict.fromkeys(failing, fail), dict.fromkeys(failing, hang), asynchronous=True, error=kind)

@@ -746,6 +746,16 @@ def test_a_secret_shows_nowhere(world: World) -> None:
     assert [text for text in shown if "token-" in text] == []
 
 
+def test_a_report_of_local_variables_does_not_list_the_secret(world: World) -> None:
+    it = made(world)
+    for script in ((AuthenticationError("401"),), (AuthenticationError("401"), ValueError("x"))):
+        error: Any = world.run(it.policy, world.operation(*script)).error
+        own = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if "failwell" in frame.f_code.co_filename]
+        assert own
+        for frame in own:
+            assert "token-" not in repr(frame.f_locals)
+
+
 def test_a_credential_and_its_layer_show_themselves_as_one_would_type_them() -> None:
     def fetch_token() -> str:
         return "s3cret"

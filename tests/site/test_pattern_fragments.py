@@ -275,6 +275,18 @@ def test_every_parameter_is_told_with_its_default(slug: str) -> None:
     assert all(effect for _, _, effect in listed)
 
 
+def test_another_class_of_the_module_can_be_told_too() -> None:
+    listed = rows(render("parameters", "credential_refresh", "Credential"))
+    assert [row[0].split("`")[1] for row in listed] == ["fetch", "lifetime", "margin"]
+    with pytest.raises(FragmentError, match=r"failwell\.patterns\.credential_refresh has no Nothing"):
+        render("parameters", "credential_refresh", "Nothing")
+
+
+def test_the_presets_of_another_pattern_are_told_on_its_own_page_only() -> None:
+    assert "critical" in render("numbers", "retry")
+    assert "critical" not in render("numbers", "retry_budget")
+
+
 def test_a_parameter_that_its_class_does_not_explain_is_an_error() -> None:
     class Silent:
         """Says nothing.
@@ -424,6 +436,18 @@ def test_what_only_refuses_says_when_it_does() -> None:
     assert patterns.gain_words("circuit_breaker").endswith("but no call is made while it is `open`")
     assert patterns.gain_words("bulkhead").endswith("but no call is made while it is `stuck` or `full`")
     assert patterns.gain_words("cache").startswith("very high with a fresh answer in store")
+
+
+def test_without_degrading_an_answer_needs_all_of_its_parts() -> None:
+    assert patterns.gain_words("degrade").replace(measures.NB, " ") == "high: 72.9 % → 90 % answered"
+    text = render("card", "degrade").replace(measures.NB, " ")
+    assert "| 10 % fail | without | 72.9 % |" in text
+    assert "|  | with it, required only | 90 % (90 % degraded) |" in text
+
+
+def test_what_only_tells_promises_nothing() -> None:
+    assert patterns.gain_words("health_check") == "none by itself: it tells, it does not mend"
+    assert "with it, just probed" in render("card", "health_check")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, assert_type
 
 from failwell import (
+    Credential,
+    CredentialRefresh,
     Deadline,
     Degrade,
     Fallback,
@@ -17,6 +19,7 @@ from failwell import (
     Outcome,
     Policy,
     Retry,
+    RetryBudget,
     Stack,
     Timeout,
     backoff,
@@ -135,6 +138,28 @@ assert_type(Retry.critical(on=OSError), Retry)
 Retry(on=lambda error: isinstance(error, OSError))
 backoff.Fixed(1, jitter="half")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Retry("3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+# A budget, and a credential that knows the type of its value.
+
+Retry(budget=RetryBudget(0.2, minimum_per_second=1, ttl=30))
+Retry(budget=RetryBudget)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+assert_type(RetryBudget().balance, int)
+
+
+async def fetch_token() -> dict[str, float]:
+    return {"expires_in": 60.0}
+
+
+def lease() -> str:
+    return "token"
+
+
+assert_type(Credential(fetch_token, lifetime=lambda token: token["expires_in"]).value, dict[str, float])
+assert_type(Credential(lease, lifetime=60).value, str)
+assert_type(CredentialRefresh(Credential(lease)).call(read, "a"), list[str])
+CredentialRefresh(Credential(lease), on=(OSError, KeyError), shielded=True)
+CredentialRefresh("token")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Credential(lease, lifetime="60")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
 
 # Listening, and virtual time.
 

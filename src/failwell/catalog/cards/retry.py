@@ -27,7 +27,7 @@ CARD = Card(
     ),
     error_types=("ConnectionError", "TimeoutError", "TransientError", "UnavailableError"),
     effort="low",
-    related=("timeout", "fallback", "stack"),
+    related=("timeout", "fallback", "retry_budget", "stack"),
     symptoms=(
         "flaky",
         "transient",

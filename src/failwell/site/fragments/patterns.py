@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from failwell import HealthCheck
 from failwell import events as event_kinds
 from failwell.catalog import Card
 from failwell.catalog import card as card_of
@@ -124,6 +125,8 @@ def gain_words(slug: str) -> str:
     Args:
         slug: A card of the catalog.
     """
+    if isinstance(card_of(slug).example, HealthCheck):
+        return "none by itself: it tells, it does not mend"
     both = _both(slug)
     with_it, without = (figures(one, FAIL) for one in both)
     if without.half_done:
@@ -194,6 +197,8 @@ def _comparison(slug: str) -> Iterator[str]:
 def _stored(situation: str) -> str:
     """``Cache fresh`` or ``CircuitBreaker open`` in the words of a reader."""
     layer, *_, found = situation.split(" ")
+    if layer in ("Degrade", "HealthCheck"):
+        return situation.removeprefix(f"{layer} ")
     kept = "answer in store" if layer == "Cache" else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", layer).lower()
     return f"{found} {kept}"
 
@@ -466,16 +471,24 @@ def _name(text: str) -> str:
 
 
 @fragment("parameters", from_source=True)
-def parameters(slug: str) -> str:
+def parameters(slug: str, name: str = "") -> str:
     """Every parameter, its default and its effect.
 
     Args:
         slug: A card of the catalog.
+        name: Another class of the pattern's module; by default that of the example.
     """
-    rows = [
-        [f"`{name}`", default, _cell(effect)] for name, default, effect in parameters_of(type(card_of(slug).example))
-    ]
+    shown = card_of(slug)
+    documented = _part_of(shown, name) if name else type(shown.example)
+    rows = [[f"`{name}`", default, _cell(effect)] for name, default, effect in parameters_of(documented)]
     return "\n".join(table(["Parameter", "Default", "Effect"], rows))
+
+
+def _part_of(shown: Card, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] | None = getattr(importlib.import_module(shown.module), name, None)
+    if found is None:
+        raise LookupError(f"{shown.module} has no {name}")
+    return found
 
 
 def _cell(text: str) -> str:
@@ -494,7 +507,8 @@ def numbers(slug: str) -> str:
         slug: A card of the catalog.
     """
     shown = card_of(slug)
-    tunings = [shown.example, *shown.alternatives, *presets(type(shown.example))]
+    kind = type(shown.example)
+    tunings = [shown.example, *shown.alternatives, *(presets(kind) if kind.__module__ == shown.module else [])]
     rows: list[list[str]] = []
     for tuning in dict.fromkeys(tunings):
         exploration = explored(tuning, shown.operation)
@@ -522,11 +536,17 @@ def presets(kind: type[Pattern]) -> list[Pattern]:
     """
     made: list[Pattern] = []
     for name, member in vars(kind).items():
-        if isinstance(member, classmethod) and not name.startswith("_"):
+        if isinstance(member, classmethod) and not name.startswith("_") and not _needed(getattr(kind, name)):
             tuning = getattr(kind, name)()
             tuning.__dict__["_preset"] = f"{kind.__name__}.{name}()"
             made.append(tuning)
     return made
+
+
+def _needed(fn: Callable[..., Any]) -> list[str]:
+    """The parameters that a function cannot be called without."""
+    known = inspect.signature(fn).parameters.values()
+    return [p.name for p in known if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _called(tuning: Pattern) -> str:
