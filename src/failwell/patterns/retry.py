@@ -40,8 +40,8 @@ class Budget(Protocol):
 class Retry(Policy):
     """Call again until it succeeds, the error is not worth it, or a limit is reached.
 
-    What finally failed is raised as it is, with one note that says how many attempts were made. Under a deadline no wait
-    is begun that would last until it.
+    What finally failed is raised as it is, with one note that says how many attempts were made. Under a deadline no
+    wait is begun that would last until it.
 
     Args:
         max_attempts: How many calls at most, the first one included.
