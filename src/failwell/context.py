@@ -154,8 +154,10 @@ def leave(token: Token[ErrorContext | None]) -> None:
     Args:
         token: What `enter` gave.
     """
-    with suppress(ValueError):  # closed from another context, which was never under this one
+    try:
         _context.reset(token)
+    except ValueError:  # closed from another context, which was never under this one
+        pass
 
 
 def note(error: Exception, inside: ErrorContext) -> None:

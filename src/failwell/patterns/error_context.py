@@ -76,18 +76,21 @@ class InContext(Policy):
         self.operation = operation
         self.target = target
         self.correlation_id = correlation_id
+        self._given: Any = correlation_id
 
     async def run(self, call: Call, rt: Runtime) -> Any:
-        known: Any = self.correlation_id
-        if known is not None and not isinstance(known, str):
+        known = self._given
+        if known is None:
+            known = correlation_id()
+        elif not isinstance(known, str):
             try:
                 known = await rt.decide("correlation id", (None,), known)
             except UnexpectedAwaitable:
                 raise
             except Exception:  # such as a context variable without a value: a call must not fail for want of an id
                 known = None
-        if not _is_id(known):
-            known = correlation_id()
+            if not _is_id(known):
+                known = correlation_id()
         here = ErrorContext(self.transport, self.operation or rt.operation, self.target, known)
         before = enter(here)
         try:
