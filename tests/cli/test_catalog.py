@@ -36,6 +36,8 @@ def test_numbers_are_those_of_the_formula() -> None:
     assert (found.worst, found.worst_hang, found.most_calls) == (3.0, float("inf"), 3)
     assert numbers(CARDS["timeout"]).worst_hang == 30
     assert numbers(CARDS["saga"]).bare == pytest.approx(0.9**3)
+    degrade = numbers(CARDS["degrade"])
+    assert (degrade.bare, degrade.success) == pytest.approx((0.9**3, 0.9))  # without it all parts are needed
     assert numbers(CARDS["fallback"]).success == pytest.approx(1 - 0.1**4)
 
 

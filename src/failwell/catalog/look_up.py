@@ -6,7 +6,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from failwell import Policy, Saga
+from failwell import Degrade, Feature, Policy, Saga
 from failwell.catalog.card import Card
 from failwell.catalog.cards import CARDS
 from failwell.policy import Pattern
@@ -129,4 +129,6 @@ class _Nothing(Policy):
 
 
 def _without(pattern: Pattern) -> Pattern:
+    if isinstance(pattern, Degrade):  # one answer that needs all of its parts
+        return Degrade([Feature(one.name, one.priority, one.fn, required=True) for one in pattern.features])
     return Saga([(step.action, None) for step in pattern.steps]) if isinstance(pattern, Saga) else _Nothing()
