@@ -11,10 +11,17 @@ from failwell.patterns.cache import Cache
 from failwell.patterns.circuit_breaker import CircuitBreaker, CircuitState, CountWindow, TimeWindow
 from failwell.patterns.credential_refresh import Credential, CredentialRefresh
 from failwell.patterns.deadline import Deadline
-from failwell.patterns.degrade import Degrade, Feature
+from failwell.patterns.degrade import Answers, Degrade, Feature
 from failwell.patterns.error_context import ContextFilter, InContext
 from failwell.patterns.fallback import Fallback
-from failwell.patterns.health_check import HealthCheck, HealthRegistry, HealthState, health
+from failwell.patterns.health_check import (
+    HealthCheck,
+    HealthRegistry,
+    HealthReport,
+    HealthState,
+    HealthStatus,
+    health,
+)
 from failwell.patterns.hedge import Hedge
 from failwell.patterns.load_shedder import LoadShedder
 from failwell.patterns.rate_limiter import RateLimiter
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdaptiveLimit",
     "AdaptiveRecovery",
+    "Answers",
     "Batch",
     "BatchFailure",
     "BatchItem",
@@ -56,7 +64,9 @@ __all__ = [
     "Feature",
     "HealthCheck",
     "HealthRegistry",
+    "HealthReport",
     "HealthState",
+    "HealthStatus",
     "Hedge",
     "InContext",
     "LoadShedder",

@@ -126,7 +126,7 @@ def test_an_answer_is_an_answer_whatever_it_is(world: World, odd: Any) -> None:
     assert found.is_complete
 
 
-def test_the_result_is_read_like_a_mapping(world: World) -> None:
+def test_the_result_is_a_mapping(world: World) -> None:
     degrade = Degrade([Feature("a", 2, world.operation(1)), Feature("b", 1, world.operation(DOWN))])
     found = ask(world, degrade).unwrap()
     assert (found["a"], found.get("a"), found.get("b"), found.get("b", 0)) == (1, 1, None, 0)
@@ -134,6 +134,9 @@ def test_the_result_is_read_like_a_mapping(world: World) -> None:
     assert "b" not in found
     with pytest.raises(KeyError):
         found["b"]
+    assert (found, dict(found), list(found), len(found)) == ({"a": 1}, {"a": 1}, ["a"], 1)
+    again = pickle.loads(pickle.dumps(found))
+    assert (again, again.missing, repr(again.errors)) == (found, ("b",), repr(found.errors))
     assert repr(found) == "Answers({'a': 1}, missing=('b',))"
     assert repr(Answers()) == "Answers({})"
 

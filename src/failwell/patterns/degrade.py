@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from failwell.derive import Call
@@ -100,8 +100,8 @@ class _Given(NamedTuple):
     error: Exception | None
 
 
-class Answers:
-    """What a call got together.
+class Answers(Mapping[str, Any]):
+    """What a call got together: a mapping of features to their answers, which also says what is not the real one.
 
     Attributes:
         answers: Feature -> its answer, or what stands in for it. What is missing is not in it.
@@ -127,12 +127,11 @@ class Answers:
     def __getitem__(self, feature: str) -> Any:
         return self.answers[feature]
 
-    def __contains__(self, feature: object) -> bool:
-        return feature in self.answers
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.answers)
 
-    def get(self, feature: str, default: Any = None) -> Any:
-        """The answer of a feature, or ``default`` if it is missing."""
-        return self.answers.get(feature, default)
+    def __len__(self) -> int:
+        return len(self.answers)
 
     def __repr__(self) -> str:
         lacks = [f"{name}={getattr(self, name)!r}" for name in ("degraded", "missing") if getattr(self, name)]

@@ -506,7 +506,7 @@ class HealthRegistry:
         self._lock = threading.Lock()
 
     def register(self, watched: Watched, *, name: str | None = None, critical: bool = True) -> Watched:
-        """Have something in the report until it is unregistered.
+        """Have something in the report, and hold it, until it is unregistered.
 
         Args:
             watched: A `HealthCheck`, or any other pattern that says which situation it is in, such as a breaker.
