@@ -94,8 +94,10 @@ class Due(float):
         """The call is over. What it left running, such as a task in the background, is nobody's to wait for now."""
         self.is_over = True
         self.owner = None
-        with suppress(ValueError):  # closed from another context, which never had this deadline
+        try:
             deadline.reset(token)
+        except ValueError:  # closed from another context, which never had this deadline
+            pass
 
     def was_met_by(self, error: BaseException) -> bool:
         """Whether an error says of this very deadline that it has passed; of a group, whether each in it does."""
@@ -676,15 +678,15 @@ class AsyncRuntime(_Here):
         if deadline.get() is not None:
             until = current_deadline()
             if until is not None and (left := until - time.monotonic()) <= seconds:
+                if left <= 0:
+                    raise passed(until, self.operation)
+                if isinstance(until, Due) and until.owner is asyncio.current_task():
+                    return call()  # who set it ends it
                 return self._before(until, left, call)
         return _limited(seconds, call)
 
     async def _before(self, until: float, left: float, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Run a call that the deadline around it ends."""
-        if left <= 0:
-            raise passed(until, self.operation)
-        if isinstance(until, Due) and until.owner is asyncio.current_task():
-            return await call()
+        """Run a call that has to end before the deadline around it, where nobody else sees to that."""
         answer = await _limited(left, call)
         if answer is LATE:
             raise passed(until, self.operation)
