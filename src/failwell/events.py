@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, dataclass_transform, get_args
 
@@ -493,7 +493,7 @@ class Alerted(Event):
 
     __slots__ = ()
     role = "error"
-    count: int
+    count: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # a field, as the others
 
 
 class ErrorNoted(Event):
@@ -533,6 +533,19 @@ class _Bus:
                 listener(event)
             except Exception:
                 log.exception("a failwell listener failed on %r", event)
+
+    def enter(self, listener: Listener) -> Token[tuple[Listener, ...]]:
+        """Have a listener hear this context, at the least price; `leave` with what this returns."""
+        with _lock:
+            self.active += 1
+        return self.here.set((*self.here.get(), listener))
+
+    def leave(self, token: Token[tuple[Listener, ...]]) -> None:
+        """End what `enter` began."""
+        with _lock:
+            self.active -= 1
+        with suppress(ValueError):  # closed from another context, which never had this listener
+            self.here.reset(token)
 
 
 bus = _Bus()
@@ -595,17 +608,12 @@ def listening(listener: Listener) -> Generator[None]:
     def own(event: Event) -> object:
         return None if over else listener(event)
 
-    with _lock:
-        bus.active += 1
-    token = bus.here.set((*bus.here.get(), own))
+    token = bus.enter(own)
     try:
         yield
     finally:
         over = True
-        with _lock:
-            bus.active -= 1
-        with suppress(ValueError):  # closed from another context, which never had this listener
-            bus.here.reset(token)
+        bus.leave(token)
 
 
 def _check(listener: Any) -> None:

@@ -96,8 +96,12 @@ def ask(url: str) -> Any:
     Args:
         url: Which.
     """
-    with urllib.request.urlopen(url, timeout=5) as response:
-        return json.load(response)
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
 
 
 # --- the operations, and what undoes them: plain functions ------------------------------------------

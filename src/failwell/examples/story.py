@@ -9,10 +9,15 @@ from typing import Any
 
 from failwell import Outcome
 from failwell.events import (
+    Alerted,
     Attempt,
     CacheHit,
     CacheMiss,
     CacheStored,
+    CircuitOpened,
+    Compensated,
+    Compensating,
+    CompensationFailed,
     CredentialRefreshed,
     CredentialRefreshFailed,
     CredentialRefreshing,
@@ -68,6 +73,16 @@ def happening(event: Event) -> str:
             return f"attempt {event.number}"
         case TimedOut():
             return f"no answer within {event.seconds} s"
+        case CircuitOpened():
+            return f"the circuit opens for {event.seconds:g} s"
+        case Alerted():
+            return "somebody is told"
+        case Compensating():
+            return f"has to undo: {event.step}, because of {name(event.error)}"
+        case Compensated():
+            return f"undone: {event.step}"
+        case CompensationFailed():
+            return f"NOT undone: {event.step}, because of {name(event.error)}"
         case Waiting():
             return f"{name(event.error)}; next attempt in {event.delay:.1f} s"
         case GaveUp():

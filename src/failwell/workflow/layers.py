@@ -14,8 +14,8 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
 from typing import Any
 
 from failwell.derive import Call
@@ -33,7 +33,7 @@ from failwell.events import (
     StaleServed,
     TimedOut,
     Waiting,
-    listening,
+    bus,
     log,
 )
 from failwell.policy import Policy, is_async, protected
@@ -137,15 +137,12 @@ _layers_of: ContextVar[Execution | None] = ContextVar("failwell_layers_of", defa
 """The execution whose layers are at work; None inside of operations, alternatives, compensations and callbacks."""
 
 
-@contextmanager
-def _entered(execution: Execution) -> Generator[None]:
-    tokens = (_execution, _execution.set(execution)), (_layers_of, _layers_of.set(execution))
+def _back(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Give a variable the value that it had before."""
     try:
-        yield
-    finally:
-        with suppress(ValueError):  # closed from another context, which never had them
-            for variable, token in tokens:
-                variable.reset(token)
+        variable.reset(token)
+    except ValueError:  # closed from another context, which never had this one
+        pass
 
 
 @contextmanager
@@ -155,8 +152,7 @@ def outside() -> Generator[None]:
     try:
         yield
     finally:
-        with suppress(ValueError):
-            _layers_of.reset(token)
+        _back(_layers_of, token)
 
 
 def saved_state() -> MutableMapping[str, Any]:
@@ -222,7 +218,7 @@ class Counts:
 
     def __init__(self, window: int) -> None:
         self._lock = threading.Lock()
-        self._numbers: Counter[str] = Counter()
+        self._numbers = dict.fromkeys(COUNTS, 0)
         self._latest: deque[tuple[bool, bool]] = deque(maxlen=window)
 
     def add(self, name: str) -> None:
@@ -241,7 +237,7 @@ class Counts:
     def snapshot(self) -> dict[str, int]:
         """All numbers at one moment. Those that are under way are ``active``."""
         with self._lock:
-            found = {name: self._numbers[name] for name in COUNTS}
+            found = dict(self._numbers)
         return {**found, "active": found["executions"] - sum(found[end] for end in ENDS)}
 
     def latest(self) -> tuple[int, float, float]:
@@ -255,7 +251,7 @@ class Counts:
         """Count anew; what is under way is counted when it ends."""
         with self._lock:
             under_way = self._numbers["executions"] - sum(self._numbers[end] for end in ENDS)
-            self._numbers = Counter(executions=under_way)
+            self._numbers = {**dict.fromkeys(COUNTS, 0), "executions": under_way}
             self._latest.clear()
 
 
@@ -275,16 +271,21 @@ class Tally(Policy):
         """Count the execution, and what its layers report."""
         execution = Execution(rt.state)
         execution.counts.add("executions")
+        inside, at_work = _execution.set(execution), _layers_of.set(execution)
+        heard = bus.enter(execution.hear) if self.events else None
         end, degraded = "cancelled", False
         try:
-            with _entered(execution), listening(execution.hear) if self.events else nullcontext():
-                answer, degraded = await rt.graded(call)
+            answer, degraded = await rt.graded(call)
             end = "successes"
             return answer
         except Exception:
             end = "failures"
             raise
         finally:
+            if heard is not None:
+                bus.leave(heard)
+            _back(_layers_of, at_work)
+            _back(_execution, inside)
             execution.last = None  # a frame and its own traceback would keep each other alive
             execution.counts.ended(end, degraded)
 
@@ -534,6 +535,9 @@ def takes(fn: Callable[..., Any]) -> tuple[int, float] | None:
 # --- keeping the total ---------------------------------------------------------------------------
 
 
+_WITHOUT_LIMIT = float("inf")
+
+
 class Calls(Policy):
     """Count the calls of the operation; the innermost layer of a workflow, right around the operation itself."""
 
@@ -541,9 +545,12 @@ class Calls(Policy):
         """Count the call."""
         execution = _execution.get()
         if execution is not None:  # else it is used without a tally
-            execution.one_more(float("inf"))
-        with outside():
+            execution.one_more(_WITHOUT_LIMIT)
+        token = _layers_of.set(None)
+        try:
             return await call()
+        finally:
+            _back(_layers_of, token)
 
 
 class LimitedCalls(Policy):
@@ -567,9 +574,11 @@ class LimitedCalls(Policy):
         if not execution.one_more(self.most):
             rt.emit(Rejected, "attempts used up", None)
             raise AttemptsExhausted(rt.operation, execution.attempts) from execution.last
+        token = _layers_of.set(None)
         try:
-            with outside():
-                return await call()
+            return await call()
         except Exception as error:
             execution.last = error
             raise
+        finally:
+            _back(_layers_of, token)
