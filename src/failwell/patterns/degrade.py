@@ -453,11 +453,12 @@ class _Board:
             return was_lacking
 
     def keep(self, feature: Feature, key: Hashable, last: _Last, most: int) -> None:
+        place = feature.name, key
         with self._lock:
-            self._kept.pop((feature.name, key), None)
-            while len(self._kept) >= most:
+            while place not in self._kept and len(self._kept) >= most:
                 self._kept.popitem(last=False)
-            self._kept[feature.name, key] = last
+            self._kept[place] = last  # in one go: who reads meanwhile finds the one or the other
+            self._kept.move_to_end(place)
 
     def last_good(self, feature: Feature, key: Hashable, now: float) -> _Last | None:
         """The last good answer to the same arguments, unless it is too old."""
