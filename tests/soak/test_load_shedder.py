@@ -61,7 +61,8 @@ def test_of_ten_thousand_calls_at_once_the_most_important_are_made() -> None:
 
     with no_thread_left():
         made = asyncio.run(main())
-    assert (made["critical"], made["normal"]) == (1000, 1000)
+    assert made["critical"] == 1000
+    assert made["normal"] / 1000 > made["sheddable"] / 8000
     assert made.total() + sum(shedder.rejected.values()) == 10_000
     assert shedder.active == 0
     print(f"made: {dict(made)}")

@@ -15,7 +15,7 @@ import functools
 import os
 import queue
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar, cast
@@ -198,7 +198,8 @@ class _Slots:
     def __init__(self, taken: int = 0, queued: int = 0) -> None:
         self.active = taken
         self.rejected = 0
-        self.turns: deque[_Turn] = deque(_Turn(taken) for _ in range(queued))
+        # A dict, because whoever is cancelled may stand anywhere in a long queue.
+        self.turns: OrderedDict[_Turn, None] = OrderedDict((_Turn(taken), None) for _ in range(queued))
         self._lock = threading.Lock()
 
     def enter(self, room: int, queue: int) -> _Turn | None:
@@ -211,7 +212,7 @@ class _Slots:
                 self.rejected += 1
                 return None
             turn = _Turn(room)
-            self.turns.append(turn)
+            self.turns[turn] = None
             return turn
 
     def withdraw(self, turn: _Turn) -> bool:
@@ -219,7 +220,7 @@ class _Slots:
         with self._lock:
             if turn.has_slot:
                 return False
-            self.turns.remove(turn)
+            del self.turns[turn]
             self.rejected += 1
             return True
 
@@ -227,16 +228,15 @@ class _Slots:
         """Give the slot to the first in the queue; who has none leaves the queue."""
         with self._lock:
             if not turn.has_slot:
-                if turn in self.turns:
-                    self.turns.remove(turn)
+                self.turns.pop(turn, None)
                 return
             self.active -= 1
             if not self.turns:
                 return
             served: list[_Turn] = []
-            while self.turns and self.active < self.turns[0].room:  # a changed copy may have more room, or less
+            while self.turns and self.active < next(iter(self.turns)).room:  # a changed copy may have more, or less
                 self.active += 1
-                served.append(self.turns.popleft())
+                served.append(self.turns.popitem(last=False)[0])
                 served[-1].has_slot = True
         for one in served:
             one.set()

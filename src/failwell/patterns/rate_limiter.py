@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -136,7 +136,7 @@ class _Line:
         # With one: the bucket was full at `since` and lost `taken` calls, so it is full again `taken` gaps later. A
         # sum of gaps would be off by its rounding, and 20 calls at once would be 19.
         self.since, self.taken, self.gap = -math.inf, 0, 1.0
-        self.turns: deque[Signal] = deque()  # set for the first one
+        self.turns: OrderedDict[Signal, None] = OrderedDict()  # set for the first one; any of them may be cancelled
         self._window = 0.0
         self._lock = threading.Lock()
 
@@ -173,7 +173,7 @@ class _Line:
             turn = Signal()
             if not self.turns:
                 turn.set()
-            self.turns.append(turn)
+            self.turns[turn] = None
             return turn, wait
 
     def start(self, limit: RateLimiter, clock: Callable[[], float]) -> float:
@@ -189,8 +189,8 @@ class _Line:
     def leave(self, turn: Signal) -> None:
         """A turn is over, taken or not: those behind it move up."""
         with self._lock:
-            self.turns.remove(turn)
-            first = self.turns[0] if self.turns else turn
+            del self.turns[turn]
+            first = next(iter(self.turns), turn)
         first.set()
 
     def _count(self, limit: RateLimiter, now: float) -> None:
@@ -226,7 +226,7 @@ class _Held(_Line):
 
     def __init__(self, seconds: float, before: int = 0) -> None:
         super().__init__()
-        self.turns.extend(Signal() for _ in range(before))
+        self.turns.update((Signal(), None) for _ in range(before))
         self.seconds = seconds
         self.until: float | None = None
 
