@@ -29,7 +29,7 @@ from failwell import (
     virtual,
 )
 from failwell.events import Event, HealthChanged
-from failwell.flow.states import transitions
+from failwell.flow.states import state_machine, transitions
 from failwell.patterns.health_check import HealthCheck, HealthRegistry, HealthReport, HealthState, HealthStatus, health
 from failwell.policy import is_async
 from tests.flow.stacks import explored, fingerprint, follow
@@ -909,6 +909,16 @@ def test_the_state_machine_knows_thresholds_and_the_passing_of_time() -> None:
     ]
     slow = transitions(HealthCheck(ping, 10, slow_call=1), "HealthCheck")
     assert any(way.endswith("-> degraded") for way in slow)
+
+
+def test_in_the_drawing_failures_lead_to_what_is_drawn_as_an_error() -> None:
+    machine = state_machine(HealthCheck(ping, 10, failure_threshold=2))
+    assert {node.title: node.role for node in machine.nodes[1:]} == {
+        "unknown": "operation",
+        "healthy": "success",
+        "unhealthy": "error",
+    }
+    assert [edge.role for edge in machine.edges[1:]] == ["success", "error", "", "error", "", "success"]
 
 
 def test_what_only_a_probe_can_tell_is_no_situation_of_its_own() -> None:

@@ -796,7 +796,7 @@ def _drawn(machine: _Machine, layer: Pattern, label: str) -> Graph:
     nodes = [
         Node(0, "start", "operation", "start"),
         *(
-            Node(number[place.name], "event", _role(place), place.name, tuple(_details(place)), label)
+            Node(number[place.name], "event", _role(place, machine), place.name, tuple(_details(place)), label)
             for place in places
         ),
     ]
@@ -809,13 +809,16 @@ def _drawn(machine: _Machine, layer: Pattern, label: str) -> Graph:
     return StateMachine(nodes, edges, repr(layer), [None] * len(nodes))
 
 
-def _role(place: _Place) -> Role:
-    """What colour and shape fit what becomes of calls."""
+def _role(place: _Place, machine: _Machine) -> Role:
+    """What colour and shape fit what becomes of calls; where they need no operation, what has led there."""
     seen = [place.calls[kind] for kind in ("ok", "fail") if kind in place.calls]
     if any(one.refused for one in seen):
         return "error"
     if any(one.end == "waits" or any(event.role == "recovery" for event in one.events) for one in seen):
         return "recovery"
+    leading = [role for (_, to), ways in machine.ways.items() if to == place.name for _, role, _ in _told(ways) if role]
+    if seen and not seen[0].called and leading and set(leading) == {"error"}:
+        return "error"
     return "success" if not seen or not seen[0].called or not seen[0].events else "operation"
 
 
