@@ -22,7 +22,7 @@ class Probe(NamedTuple):
         now: Monotonic seconds: when it asks to be made, or when it ended.
         recovery_timeout: The breaker's own.
         feature: What the recovery's ``feature`` said that it is for, if it has such a function.
-        seconds: How long it took; 0 while it asks.
+        began: When it was made; None while it asks.
         load: What the recovery's ``load`` said when it ended, if it has such a function.
         error: The failure that it ended with, if it did.
     """
@@ -30,9 +30,14 @@ class Probe(NamedTuple):
     now: float
     recovery_timeout: float
     feature: Any = None
-    seconds: float = 0.0
+    began: float | None = None
     load: float = 0.0
     error: Exception | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; 0 while it asks."""
+        return 0.0 if self.began is None else self.now - self.began
 
 
 class RecoveryPattern:

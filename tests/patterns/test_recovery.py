@@ -502,11 +502,22 @@ def adaptive(**arguments: Any) -> AdaptiveRecovery:
     return recovery
 
 
-def period(recovery: AdaptiveRecovery, number: int, well: int, bad: int = 0, **fields: Any) -> list[Any]:
-    """Calls of one period, all at its end; what came of them."""
-    probe = Probe((number + 1) * 5.0, 60.0, **fields)
-    found: list[Any] = [recovery.handle_failure(probe._replace(error=DOWN)) for _ in range(bad)]
-    return found + [recovery.handle_success(probe) for _ in range(well)]
+def made(recovery: AdaptiveRecovery, calls: int, began: float) -> None:
+    """Have so many calls let through at a time."""
+    while calls:
+        calls -= bool(recovery.should_attempt_recovery(Probe(began, 60.0)))
+
+
+def period(
+    recovery: AdaptiveRecovery, number: int, well: int, bad: int = 0, load: float = 0.0, seconds: float = 0.0
+) -> list[Any]:
+    """Calls of one period that all end at its end; what came of them."""
+    now = (number + 1) * 5.0
+    made(recovery, well + bad, now - (seconds or 0.5))
+    probe = Probe(now, 60.0, began=now - (seconds or 0.5), load=load)
+    share = well / (well + bad)
+    goes_well = [int(share * (n + 1) + 1e-9) > int(share * n + 1e-9) for n in range(well + bad)]  # evenly mixed
+    return [recovery.handle_success(probe) if w else recovery.handle_failure(probe) for w in goes_well]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
@@ -544,11 +555,11 @@ def test_the_share_shrinks_to_what_went_well_and_stays_in_between() -> None:
     period(recovery, 3, 9, 1)
     assert recovery.share == pytest.approx(0.8), "nine of ten is neither"
     period(recovery, 4, 4, 6)
-    assert recovery.share == pytest.approx(0.32)
+    assert recovery.share == pytest.approx(0.3), "three of the eight that had to be waited for"
     period(recovery, 5, 10)
-    assert recovery.share == pytest.approx(0.64), "as far as there is room below what was too much"
+    assert recovery.share == pytest.approx(0.6)
     period(recovery, 6, 10)
-    assert recovery.share == pytest.approx(0.64)
+    assert recovery.share == pytest.approx(0.64), "as far as there is room below what was too much"
     period(recovery, 40, 10)
     assert recovery.share == pytest.approx(1.0), "after some time it is tried again"
     assert any(period(recovery, 41, 10))
@@ -569,28 +580,53 @@ def test_a_try_that_fails_makes_the_next_one_wait_longer() -> None:
 
 def test_calls_that_began_under_another_share_are_not_counted() -> None:
     recovery = adaptive(initial=0.1)
-    late = Probe(6.0, 60.0, seconds=6.5, error=DOWN)
+    late = Probe(4.0, 60.0, began=-0.5, error=DOWN)
     assert [recovery.handle_failure(late) for _ in range(100)] == [0.0] * 100
-    period(recovery, 1, 10)
+    period(recovery, 0, 10)
     assert recovery.share > 0.1
 
 
-def test_nothing_changes_before_the_period_is_over_and_enough_calls_have_come_back() -> None:
+def test_nothing_changes_before_the_period_is_over_and_enough_calls_were_made() -> None:
     recovery = adaptive(initial=0.1)
+    made(recovery, 100, 1.0)
     for _ in range(100):
-        recovery.handle_success(Probe(4.9, 60.0))
+        recovery.handle_success(Probe(4.9, 60.0, began=1.0))
     assert recovery.share == 0.1
-    recovery.handle_success(Probe(5.0, 60.0))
+    recovery.handle_success(Probe(5.0, 60.0, began=4.95))
     assert recovery.share == pytest.approx(0.15)
+    made(recovery, 9, 20.0)
     for _ in range(9):
-        recovery.handle_success(Probe(500.0, 60.0))
+        recovery.handle_success(Probe(500.0, 60.0, began=20.0))
     assert recovery.share == pytest.approx(0.15)
+    made(recovery, 1, 500.0)
+    recovery.handle_success(Probe(500.0, 60.0, began=500.0))
+    assert recovery.share > 0.2
 
 
-def test_where_everything_fails_again_it_opens_without_waiting_for_the_period() -> None:
+def test_failures_that_are_quicker_than_answers_do_not_speak_for_all() -> None:
     recovery = adaptive(initial=0.1)
-    found = [recovery.handle_failure(Probe(0.5, 60.0, error=DOWN)) for _ in range(10)]
-    assert found == [0.0] * 9 + [60.0]
+    made(recovery, 100, 1.0)
+    assert [recovery.handle_failure(Probe(5.5, 60.0, began=1.0, error=DOWN)) for _ in range(20)] == [0.0] * 20
+    assert recovery.share == 0.1
+    for _ in range(59):
+        recovery.handle_success(Probe(15.0, 60.0, began=1.0))
+    assert recovery.share == 0.1
+    recovery.handle_success(Probe(15.0, 60.0, began=1.0))
+    assert recovery.share == pytest.approx(0.1), "three quarters went well, which is neither"
+
+
+def test_calls_that_never_come_back_are_waited_for_no_longer_than_three_more_periods() -> None:
+    recovery = adaptive(initial=0.1)
+    made(recovery, 100, 1.0)
+    recovery.handle_success(Probe(19.0, 60.0, began=18.0))
+    assert recovery.share == 0.1
+    assert recovery.handle_failure(Probe(20.0, 60.0, began=19.0, error=DOWN)) == 60.0
+
+
+def test_where_everything_fails_again_it_opens_when_the_period_is_over() -> None:
+    recovery = adaptive(initial=0.1)
+    found = period(recovery, 0, 0, 10)
+    assert found == [0.0] * 7 + [60.0, 60.0, 60.0]
     assert recovery.one_by_one
 
 
@@ -833,7 +869,7 @@ def test_threads_that_hammer_it_find_it_consistent() -> None:
     assert breaker.live_state()._probes == {}
     changes = breaker.history
     assert all(one.after == two.before for one, two in itertools.pairwise(changes))
-    assert len(changes) >= 3
+    assert len(changes) >= 1
 
 
 # --- what is refused ---------------------------------------------------------------------------------

@@ -248,9 +248,7 @@ class CircuitBreaker(Policy):
                 if permit.is_probe and self._load is not None:
                     load = await rt.decide("load", (0.0, 1.0), self._load)
                 now = rt.now()
-                change = circuit.ended(
-                    permit, now, now - started, load, error, self._slow_call, self._limits, rt.between
-                )
+                change = circuit.ended(permit, now, started, load, error, self._slow_call, self._limits, rt.between)
                 if change is not None:
                     await rt.announce(self.on_open, CircuitOpened, change.failures, change.seconds)
             raise
@@ -261,7 +259,7 @@ class CircuitBreaker(Policy):
             if permit.is_probe and self._load is not None:
                 load = await rt.decide("load", (0.0, 1.0), self._load)
             now = rt.now()
-            change = circuit.ended(permit, now, now - started, load, None, self._slow_call, self._limits, rt.between)
+            change = circuit.ended(permit, now, started, load, None, self._slow_call, self._limits, rt.between)
             if change is None:
                 return result
             if change.after is CLOSED:
@@ -513,7 +511,7 @@ class Circuit:
         self,
         permit: Permit,
         now: float,
-        seconds: float,
+        began: float,
         load: float,
         error: Exception | None,
         slow_call: float,
@@ -521,7 +519,7 @@ class Circuit:
         between: Between,
     ) -> Transition | None:
         """A call ended with a verdict. The transition that follows, if one does."""
-        slow = seconds > slow_call
+        slow = now - began > slow_call
         with self._lock:
             if permit is self.door:
                 if self._state is DISABLED:
@@ -530,7 +528,7 @@ class Circuit:
             if self._probes.pop(permit, None) is None:
                 return None  # it began in another state, or its place was given away
             recovery = self._recovering(now, limits)
-            probe = Probe(now, limits.recovery_timeout, permit.feature, seconds, load, error)
+            probe = Probe(now, limits.recovery_timeout, permit.feature, began, load, error)
             if error is not None or slow:
                 reason = "a probe was slow" if error is None else "a probe failed"
                 return self._open(reason, 1, probe, recovery, between)

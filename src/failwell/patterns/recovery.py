@@ -183,6 +183,10 @@ class PartialRecovery(_Gradual):
         return self.features.index(feature) if known else len(self.features) - 1
 
 
+_MOST = 0.8
+"""What share of the calls of a period must have ended before they are judged."""
+
+
 class AdaptiveRecovery(_Gradual):
     """The share of calls that are let through follows what becomes of them.
 
@@ -203,7 +207,7 @@ class AdaptiveRecovery(_Gradual):
         hysteresis: How far below ``target`` calls must go before the share shrinks.
         target: How well they must go on average for the share to grow.
         period: How many seconds at least pass before the share changes. After so many one call is let through anyway.
-        minimum_calls: How many calls at least must have come back before it does.
+        minimum_calls: How many calls at least are looked at before it does.
         latency: How long a good answer takes at most, in seconds (default: any time).
         load: How busy the host is, from 0 to 1: ``"cpu"`` or ``"memory"`` (through psutil, the extra ``load``),
             or a function of your own that says so. What it raises, and what is no number, counts as 0.
@@ -259,11 +263,12 @@ class AdaptiveRecovery(_Gradual):
         self.load = None if load is None else _Load(load)
         self._share = initial
         self._credit = 0.0  # what the calls that were not let through have saved up
-        self._let_through = self._since = 0.0  # when the last call was, and when this share began to hold
+        self._let_through = 0.0  # when the last call was
+        self._since = self._until = 0.0  # when the first and the last of the calls began that are looked at
         self._too_much = self._try_at = math.inf  # the last share that was, and when to try it again
         self._wait = patience  # until the next time to try, each time longer
-        self._calls = 0  # that began and ended since
-        self._well = 0.0  # how well they went, in sum
+        self._made = self._calls = 0  # how many they are, and how many of them have ended
+        self._well = 0.0  # how well those went, in sum
 
     @property
     def share(self) -> float:
@@ -277,6 +282,9 @@ class AdaptiveRecovery(_Gradual):
             if self._credit < 1 and probe.now < self._let_through + self.period:
                 return False
             self._credit = max(self._credit - 1, 0.0)
+            if self._made < self.minimum_calls or probe.now < self._since + self.period:
+                self._made += 1
+                self._until = probe.now
         self._let_through = probe.now
         return True
 
@@ -307,13 +315,16 @@ class AdaptiveRecovery(_Gradual):
 
     def _ended(self, probe: Probe, well: float) -> bool:
         """Take a call into account. When that was the last one of its period, adapt; whether all of them went well."""
-        if probe.now - probe.seconds < self._since:
-            return False  # it began under another share
-        self._calls += 1
-        self._well += well
-        if self._calls < self.minimum_calls or (self._well and probe.now < self._since + self.period):
+        began = probe.now if probe.began is None else probe.began
+        if self._since <= began <= self._until:  # else it began under another share, or is none of those looked at
+            self._calls += 1
+            self._well += well
+        over = self._since + self.period
+        if self._made < self.minimum_calls or probe.now < over:
             return False
-        health = self._well / self._calls * min(1.0, (1 - probe.load) / (1 - self.max_load))
+        if self._calls < _MOST * self._made and probe.now < over + 3 * self.period:
+            return False  # failures are often quicker than answers: those are still to come
+        health = self._well / max(self._calls, 1) * min(1.0, (1 - probe.load) / (1 - self.max_load))
         if health >= self.target:
             self._begin(self._grown(probe.now), probe.now)
             return True
@@ -338,8 +349,9 @@ class AdaptiveRecovery(_Gradual):
         return self._too_much * (1 - self.hysteresis)
 
     def _begin(self, share: float, now: float) -> None:
-        self._share, self._since = share, now
-        self._calls, self._well = 0, 0.0
+        """Let another share through, and look at the calls of the next period."""
+        self._share, self._since, self._until = share, now, now
+        self._made, self._calls, self._well = 0, 0, 0.0
 
 
 # --- how busy the host is ----------------------------------------------------------------------------
