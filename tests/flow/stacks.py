@@ -34,6 +34,7 @@ from failwell import (
     Step,
     Timeout,
     Validate,
+    Workflow,
     listening,
     virtual,
 )
@@ -66,6 +67,7 @@ PATTERNS: dict[str, Any] = {
     "Step": Step,
     "Timeout": Timeout,
     "Validate": Validate,
+    "Workflow": Workflow,
 }
 FUNCTIONS = ("operation", "backup", "archive", "reserve", "release", "charge", "refund", "ship", "refresh", "is_good")
 
@@ -95,7 +97,6 @@ def _layers(
         "Fallback(Fallback.value('spare'))",
         "Fallback(backup, on=TimeoutError)",
         "SafeCall('default')",
-        "SafeCall(None, on=TimeoutError)",
     ]
     caches = ["Cache(4)", "Cache(0, stale_if_error=2)", "Cache(1, stale_if_error=1, degraded='store')"]
     breakers = [
@@ -169,7 +170,8 @@ def built(text: str, function: Callable[[str], Any], path: Path | None = None, *
     names["credential"] = Held(function("refresh"), function(EXPIRED) if path else lambda: False)
     *around, innermost = (eval(part, names) for part in text.split(" >> "))
     layers: list[Policy] = [*outer, *around]
-    named: list[Pattern] = [*layers, *([innermost] if isinstance(cast("Any", innermost), Operation) else [])]
+    flat = Stack(*layers).layers if layers else ()
+    named: list[Pattern] = [*flat, *([innermost] if isinstance(cast("Any", innermost), Operation) else [])]
     for layer, label in zip(named, labels(named), strict=True):
         for choice in path.choices if path else ():
             if choice.kind == "situation" and choice.subject == label:
@@ -249,7 +251,9 @@ def _failure_of(name: str, text: str) -> type[Exception]:
     handling = [
         layer
         for layer in text.split(" >> ")[:-1]
-        if layer.startswith(("Retry", "Fallback", "AdaptiveLimit", "CircuitBreaker", "CredentialRefresh", "Hedge"))
+        if layer.startswith(
+            ("Retry", "Fallback", "AdaptiveLimit", "CircuitBreaker", "CredentialRefresh", "Hedge", "SafeCall")
+        )
     ]
     return TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
 

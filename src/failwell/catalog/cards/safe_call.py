@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failwell import SafeCall, Timeout
+from failwell import SafeCall
 from failwell.catalog.card import NYGARD, Card
 
 __all__ = ["CARD"]
@@ -32,5 +32,4 @@ CARD = Card(
     operation="load_settings",
     outcomes=("ok", "fail"),
     make=lambda: SafeCall({}),
-    make_alternatives=lambda: (SafeCall({}) >> Timeout(2),),
 )
