@@ -156,7 +156,7 @@ def test_when_it_has_expired_it_is_refreshed_before_it_is_used(world: World) -> 
 
 def test_a_lifetime_counts_from_when_it_was_asked_for_and_ends_by_the_margin_early(world: World) -> None:
     it = made(world, lifetime=60, margin=10, takes=5)
-    in_turn(world, it.guarded, 44.9, it.guarded, 0.1, it.guarded)
+    in_turn(world, it.guarded, 44.9, it.guarded, 0.1, it.guarded, 44, it.guarded)
     assert it.issuer.asked == [0, 50]
 
 
@@ -668,8 +668,9 @@ def test_an_async_refresh_under_a_plain_call_is_refused_by_name_and_spoils_nothi
 
     credential = Credential(fetch)
     policy = CredentialRefresh(credential)
-    with pytest.raises(TypeError, match="fetch returned coroutine, an awaitable, under a plain call"):
-        policy.call(lambda: credential.value)
+    outcome = policy.outcome(lambda: credential.value)
+    assert str(outcome.error).startswith("fetch returned coroutine, an awaitable, under a plain call")
+    assert kinds(outcome) == ["CredentialRefreshing"]  # nobody else is told that it failed: an async call may do it
     assert virtual.run(policy.call(lambda_value(credential))) == "token"
 
 
@@ -810,6 +811,19 @@ def test_the_explorer_looks_into_a_fetch_that_is_protected_itself() -> None:
     found = explore(CredentialRefresh(Credential(fetch)), outcomes=("ok", "fail"))
     assert max(path.elapsed for path in found.paths) == 2
     assert any("refresh the credential (it was refused)" in str(path) for path in found.paths)
+
+
+def test_the_explorer_knows_that_layers_around_one_credential_are_one() -> None:
+    """What the inner one was refused with again, the outer one has a newer credential for already: it does not ask."""
+    credential = Credential(never_run)
+    twice = explore(CredentialRefresh(credential) >> CredentialRefresh(credential), outcomes=("ok", "fail"))
+    apart = explore(CredentialRefresh(credential) >> CredentialRefresh(Credential(never_run)), outcomes=("ok", "fail"))
+    good = (
+        "credential expired? no -> credential expired? no -> operation fails -> never_run (refresh, it was refused) ok"
+    )
+    again = f"{good} -> operation fails -> credential expired? no"
+    assert any(str(path).startswith(again) for path in twice.paths)
+    assert not any(str(path).startswith(again) for path in apart.paths)
 
 
 def test_the_explorer_does_not_ask_an_object_of_the_users() -> None:

@@ -21,7 +21,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast, overload
 from failwell.derive import Call
 from failwell.errors import AuthenticationError
 from failwell.events import CredentialRefreshed, CredentialRefreshFailed, CredentialRefreshing
-from failwell.policy import On, Policy, matching, number, states_apart
+from failwell.policy import On, Pattern, Policy, matching, number, states_apart
 from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of
 
 __all__ = ["Credential", "CredentialRefresh", "Refreshable"]
@@ -192,6 +192,7 @@ class CredentialRefresh(Policy):
         self.shielded = shielded
         self._is_refusal = matching("on", on)
         self._renewal = _renewal_of(given)
+        self._renewal.origin = self._renewal.origin or self
         # Of a Credential, it is its user's function that is called, so that it is explored and drawn.
         own: Credential[Any] | None = given if isinstance(given, Credential) else None  # pyright: ignore[reportUnknownVariableType]
         self._fetch: Callable[[], Any] = given.refresh if own is None else own.fetch
@@ -246,7 +247,7 @@ class CredentialRefresh(Policy):
                             except Exception as error:
                                 self._because_of(refused, error)
                                 raise
-                    era = renewal.era
+                era = renewal.era
                 try:
                     return await call()
                 except Exception as error:
@@ -262,6 +263,11 @@ class CredentialRefresh(Policy):
     def situations(self) -> Mapping[str, Callable[[], Any]]:
         """One only: whether it has expired is for the credential to say."""
         return {"ready": _Renewal}
+
+    @property
+    def origin(self) -> Pattern:
+        """The first layer around the same credential: all of them share their state."""
+        return self._renewal.origin or self
 
     def live_state(self) -> Any:
         """What this layer shares with all others around the same credential."""
@@ -319,6 +325,7 @@ class _Renewal:
 
     def __init__(self, credential: object = None) -> None:
         self.of = id(credential)  # a copy of the credential takes this along, and is another one
+        self.origin: Pattern | None = None
         self.era = 0
         self.flight: _Flight | None = None
         self._lock = threading.Lock()
