@@ -674,6 +674,12 @@ def test_a_result_is_filled_once(world: World) -> None:
     assert ran(world, batch, [1], into=result) is result
     with pytest.raises(ValueError, match=r"into must be a new BatchResult\(\), got <BatchResult: 1 done, 0 failed>"):
         batch([1], into=result)
+    busy = BatchResult()
+    pending = batch([1, 2], into=busy)
+    with pytest.raises(ValueError, match="would be done twice"):
+        batch([1, 2], into=busy)
+    if world.asynchronous:
+        pending.close()
     with pytest.raises(TypeError, match=r"into must be a BatchResult\(\), got \[\]"):
         batch([1], into=[])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any, assert_type
 
 from failwell import (
+    Batch,
+    BatchFailure,
+    BatchItem,
+    BatchResult,
     Credential,
     CredentialRefresh,
     Deadline,
@@ -20,11 +24,14 @@ from failwell import (
     Policy,
     Retry,
     RetryBudget,
+    SafeCall,
     Stack,
     Timeout,
+    Workflow,
     backoff,
     health,
     listening,
+    safe_call,
     subscribe,
     time_left,
     virtual,
@@ -195,6 +202,22 @@ assert_type(page.replace(max_concurrent=3), Degrade)
 assert_type(page.degraded, frozenset[str])
 Feature("names", "high", read)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
+# A configuration.
+
+workflow = Workflow.from_config({"retry": {"max_attempts": 3}})
+assert_type(workflow, Workflow)
+assert_type(workflow.execute(read, "a"), list[str])
+assert_type(workflow(read)("a"), list[str])
+assert_type(Workflow.retrying(3).replace(global_timeout=5), Workflow)
+assert_type(workflow.health().error_rate, float)
+Workflow(retry=3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+Workflow(retyr={})  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def executes() -> None:
+    assert_type(await workflow.execute(fetch, 1), float)
+
+
 # What tests use.
 
 assert_type(failing(ConnectionError, "ok"), Scripted)
@@ -203,3 +226,21 @@ assert_type(Fault(fail=0.1).call(read, "a"), list[str])
 Fault(error=7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 with disabled():
     assert_type(InContext("http", correlation_id=lambda: "req-7").call(read, "a"), list[str])
+
+# A default has a type of its own.
+
+assert_type(safe_call(len, "abc", default=None), int | None)
+assert_type(SafeCall(None).call(read, "a"), list[str])
+safe_call(len, "abc")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+
+
+async def once_on_a_loop() -> None:
+    assert_type(await safe_call(fetch, 1, default="none"), float | str)
+
+
+# A batch tells of each item.
+
+assert_type(BatchResult().failed, list[BatchFailure])
+assert_type(BatchResult().unfinished, list[BatchItem])
+Batch(len, Retry.batch_item(), on_progress=lambda event: assert_type(event.total, int | None))
+Batch(len, retry=3)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

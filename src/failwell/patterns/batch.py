@@ -276,23 +276,15 @@ class Batch(Operation):
         return super().outcome(self._supply(items, into))
 
     def _supply(self, items: Any, into: BatchResult | None) -> _Supply:
-        given: Any = items  # whatever it turns out to be
         if isinstance(items, (str, bytes)):
             raise TypeError(f"items must be several things to process, got the text {items!r}")
-        if not isinstance(items, AsyncIterable):
-            try:
-                iter(items)
-            except TypeError:
-                raise TypeError(f"items must be something to go through, such as a list, got {items!r}") from None
-        elif not self._is_async:
+        if not any(hasattr(items, name) for name in ("__iter__", "__getitem__", "__aiter__")):
+            raise TypeError(f"items must be something to go through, such as a list, got {items!r}")
+        if hasattr(items, "__aiter__") and not self._is_async:
             raise TypeError(f"items must be a plain iterable, as {name_of(self.process)} is a plain function")
-        if into is None:
-            return _Supply(given)
-        if not isinstance(cast("Any", into), BatchResult):
+        if not (into is None or isinstance(cast("Any", into), BatchResult)):
             raise TypeError(f"into must be a BatchResult(), got {into!r}")
-        if into.done or into.unfinished:
-            raise ValueError(f"into must be a new BatchResult(), got {into!r}: what it tells of would be done twice")
-        return _Supply(given, into)
+        return _Supply(items, into)
 
 
 _STAND_INS = ("one item", "another item")
@@ -347,6 +339,7 @@ class _Notes:
         self.succeeded: list[Any] = []
         self.failed: list[BatchFailure] = []
         self.done = 0
+        self.is_used = False
         self.open: dict[int, Any] = {}  # the items of this portion that have no outcome yet
         self.started: set[int] = set()
         self.kept: list[int] = []  # whose results of this portion stand at the end of `succeeded`
@@ -413,6 +406,9 @@ class _Supply:
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any], result: BatchResult | None = None) -> None:
         self.result = BatchResult() if result is None else result
         self.notes = self.result._notes  # pyright: ignore[reportPrivateUsage]
+        if self.notes.is_used:
+            raise ValueError(f"into must be a new BatchResult(), got {result!r}: what it tells of would be done twice")
+        self.notes.is_used = True
         self.is_over = False
         self.total = len(items) if isinstance(items, Sized) else None
         self._items: Any
