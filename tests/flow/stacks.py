@@ -85,7 +85,10 @@ def _layers(
     backoff = st.one_of(st.just("Fixed(0)"), fixed, *([full] if jitter else []))
     attempts = st.integers(1, 3)
     limit = st.one_of(st.none(), wait)
-    retry = st.builds(lambda n, b, m: f"Retry({n}, backoff={b}, max_elapsed={m})", attempts, backoff, limit)
+    budget = st.sampled_from(["", "", ", budget=purse"])
+    retry = st.builds(
+        lambda n, b, m, x: f"Retry({n}, backoff={b}, max_elapsed={m}{x})", attempts, backoff, limit, budget
+    )
     timeout = st.builds(
         lambda s, d: f"Timeout({s}{d})", st.sampled_from(cut), st.sampled_from(["", ", default='late'"])
     )
@@ -115,7 +118,7 @@ def _layers(
         "Bulkhead(1, max_queue=1, queue_timeout=1)",
     ]
     checks = ["Validate(output=is_good)", "Validate(input=is_good)", "InContext('http', target='carts')"]
-    credentials = ["CredentialRefresh(credential, on=ConnectionError)"]
+    credentials = ["CredentialRefresh(Held(refresh, expired), on=ConnectionError)"]
     racing = [hedge] if hedges else []
     return st.one_of(
         retry, timeout, deadline, *racing, *map(st.sampled_from, (others, caches, breakers, gates, checks, credentials))
@@ -149,7 +152,18 @@ def stacks(
     return st.builds(lambda outer, inner: " >> ".join([*outer, inner]), layers, inside)
 
 
+AFFORDABLE = "retry budget left"
 EXPIRED = "credential expired"
+
+
+class Purse:
+    """A budget that allows what the path says."""
+
+    def __init__(self, withdraw: Callable[[], bool]) -> None:
+        self.withdraw = withdraw
+
+    def deposit(self) -> None:
+        """Calls pay for nothing."""
 
 
 class Held:
@@ -167,7 +181,8 @@ class Held:
 def built(text: str, function: Callable[[str], Any], path: Path | None = None, *outer: Policy) -> Any:
     """The function that a text describes, its layers in the situations of a path."""
     names = {**PATTERNS, **{name: function(name) for name in FUNCTIONS}}
-    names["credential"] = Held(function("refresh"), function(EXPIRED) if path else lambda: False)
+    names["Held"], names["expired"] = Held, function(EXPIRED) if path else lambda: False
+    names["purse"] = Purse(function(AFFORDABLE) if path else lambda: True)
     *around, innermost = (eval(part, names) for part in text.split(" >> "))
     layers: list[Policy] = [*outer, *around]
     flat = Stack(*layers).layers if layers else ()
@@ -284,7 +299,7 @@ def follow(text: str, path: Path, monkeypatch: pytest.MonkeyPatch, *, plain: boo
         def says(*args: Any) -> bool:
             return script.next(name) != "no"
 
-        made: Any = says if name in ("is_good", EXPIRED) else plain_function if plain else function
+        made: Any = says if name in ("is_good", AFFORDABLE, EXPIRED) else plain_function if plain else function
         made.__name__ = made.__qualname__ = name
         return made
 

@@ -36,6 +36,7 @@ from failwell import (
     Timeout,
     TimeWindow,
     Validate,
+    Workflow,
     backoff,
     listening,
     virtual,
@@ -67,6 +68,15 @@ PATTERNS: dict[str, Callable[[], Policy]] = {
     "Validate": lambda: Validate(accepts, accepts),
     "InContext": lambda: InContext("http", target="carts"),
     "Fault": lambda: Fault(slow=1.0, delay=0.5),
+    "Workflow": lambda: Workflow(
+        attempt_timeout=1.5,
+        global_timeout=4,
+        alert_threshold=1,
+        on_alert=calls_back,
+        retry={"max_attempts": 2, "backoff": "fixed", "initial_delay": 0.5},
+        bulkhead={"max_concurrent": 1, "max_queue": 1},
+        fallback={"function": World(True).operation("poor", takes=0.5), "use_cache": True},
+    ),
     "Fallback to a router": lambda: Fallback(Router({"slow": World(True).operation("poor", takes=1.0)}, selects)),
 }
 

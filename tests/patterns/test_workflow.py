@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 import failwell
@@ -52,6 +52,7 @@ from failwell.flow import follow
 from failwell.workflow import AttemptsExhausted, BackoffStrategy, RecoveryStrategy, Workflow, saved_state
 from failwell.workflow.keys import KEYS, TABLES
 from failwell.workflow.layers import Alarm, Calls, Compensate, LimitedCalls, OnError, Tally
+from tests.flow import stacks
 from tests.kernel.world import Hang, World, kinds
 from tests.soak.test_soak import hammer
 
@@ -1357,6 +1358,54 @@ def test_a_real_execution_follows_an_explored_path(world: World) -> None:
         assert outcome.elapsed == path.elapsed
         assert outcome.degraded == path.degraded
         assert kinds(outcome) == [type(event).__name__ for event in path.events]
+
+
+def _table(**choices: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=choices)
+
+
+SECONDS = st.sampled_from([0.5, 1.0, 2.0, 4.0])
+CONFIGS = st.tuples(
+    _table(
+        retry=st.builds(
+            lambda n, s: f"{{'max_attempts': {n}, 'backoff': 'fixed', 'initial_delay': {s}}}",
+            st.integers(1, 3),
+            SECONDS,
+        ),
+        circuit_breaker=st.builds(
+            lambda n, s: f"{{'failure_threshold': {n}, 'recovery_timeout': {s}}}", st.integers(1, 2), SECONDS
+        ),
+        bulkhead=st.sampled_from(
+            ["{'max_concurrent': 1}", "{'max_concurrent': 1, 'max_queue': 1, 'queue_timeout': 1}"]
+        ),
+        fallback=st.sampled_from(
+            ["{'function': backup}", "{'function': backup, 'on_timeout': False}", "{'value': 'spare', 'use_cache': True}"]
+        ),
+        compensation=st.sampled_from(["{'actions': [release]}", "{'actions': [release, refund], 'in_reverse': False}"]),
+        cache=st.sampled_from(["{'ttl': 2}", "{'stale_if_error': 4}"]),
+        global_timeout=SECONDS.map(str),
+        attempt_timeout=SECONDS.map(str),
+        alert_threshold=st.sampled_from(["1", "3"]),
+        max_total_attempts=st.sampled_from(["1", "2"]),
+    ),
+    st.sampled_from(["", "Retry(2, backoff=Fixed(1)) >> ", "Timeout(2) >> "]),
+    st.sampled_from(["", " >> Retry(2, backoff=Fixed(0.5))"]),
+)
+
+
+@given(drawn=CONFIGS, plain=st.booleans())
+def test_what_is_drawn_is_what_happens(drawn: Any, plain: bool) -> None:
+    config, around, inside = drawn
+    text = f"{around}Workflow({', '.join(f'{key}={value}' for key, value in config.items())}){inside} >> operation"
+    try:
+        paths = stacks.explored(text, limit=600).paths
+    except (ConfigurationError, errors.TooManyPaths):
+        reject()
+    if plain:  # a plain function that hangs keeps its thread, and with it what that holds
+        paths = [path for path in paths if all(choice.option != "hang" for choice in path.choices)]
+    for path in random.Random(0).sample(paths, min(len(paths), 15)):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            stacks.assert_same(path, stacks.follow(text, path, monkeypatch, plain=plain))
 
 
 def test_the_usual_workflows_have_names_of_their_own() -> None:

@@ -87,8 +87,8 @@ class _Commands(click.Group):
 def cli(context: click.Context) -> None:
     """Error recovery patterns whose drawings and numbers come from running them.
 
-    TARGET is a pattern's name (failwell list), or module:attribute of a stack or decorated function of your
-    own, imported with the current folder on the path.
+    TARGET is a pattern's name (failwell list), module:attribute of a stack or decorated function of your
+    own, imported with the current folder on the path, or a file.toml that configures a workflow.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

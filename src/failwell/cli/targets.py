@@ -68,11 +68,14 @@ def resolve(name: str) -> Target:
     """Find what the user means.
 
     Args:
-        name: A pattern's slug, or ``module:attribute``.
+        name: A pattern's slug, ``module:attribute``, or ``file.toml`` with the configuration of a workflow
+            (``file.toml:workflows.orders`` for one table of it).
 
     Raises:
         Refused: If there is no such thing, or it cannot be explored.
     """
+    if re.search(r"\.toml(:|$)", name):
+        return _configured(name)
     if ":" in name:
         return _imported(name)
     if re.fullmatch(r"[\w.]+\.\w+", name):
@@ -84,6 +87,34 @@ def resolve(name: str) -> Target:
     except Refused as error:
         raise Refused(f"{error} (a stack of your own is module:attribute)") from None
     return Target(name, card.example, card.operation, card.outcomes)
+
+
+def _configured(name: str) -> Target:
+    """The workflow that a file configures."""
+    from failwell.errors import ConfigurationError
+    from failwell.workflow import Workflow
+
+    path, _, table = name.rpartition(":") if name.rpartition(":")[0].endswith(".toml") else (name, "", "")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # what the file names is the user's
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return Target(name, Workflow.from_config(path, table or None, _Anywhere()))
+    except ConfigurationError as error:
+        raise Refused(f"{name} cannot be used: {error}") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror or first_line(error)}") from None
+
+
+class _Anywhere(dict[str, str]):
+    """An environment in which every variable is set: what is drawn is never asked for."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return f"https://{name}.invalid"
 
 
 def _imported(name: str) -> Target:
