@@ -214,6 +214,8 @@ def fingerprint(event: Event) -> tuple[Any, ...]:
     """An event as plain data, its errors by what they say; times to the nanosecond."""
     values: list[Any] = []
     for name in event.fields:
+        if name == "context":  # what is explored belongs to no request
+            continue
         value = getattr(event, name)
         if isinstance(value, BaseException):
             value = type(value).__name__, str(value)

@@ -240,8 +240,14 @@ def test_a_disabled_timeout_does_not_end_a_hang() -> None:
 def test_what_is_drawn_does_not_depend_on_the_switch() -> None:
     stack = Timeout(5) >> Retry(2, ONE)
     with disabled():
-        paths = explore(stack).paths
+        paths, foreign = explore(stack).paths, explore(loads).paths
     assert [str(path) for path in paths] == [str(path) for path in explore(stack).paths]
+    assert [str(path) for path in foreign] == [str(path) for path in explore(loads).paths]
+    assert any("attempt 2" in str(path) for path in foreign)
+
+
+async def loads(fetch: Any) -> Any:
+    return await Retry(2, ONE)(fetch)()
 
 
 def test_nothing_is_heard_of_a_disabled_call(world: World) -> None:

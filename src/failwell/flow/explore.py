@@ -44,6 +44,7 @@ from failwell.runtime import (
     passed,
     without_deadline,
 )
+from failwell.switch import enabled
 from failwell.virtual import Deadlock, VirtualLoop, outside_running_loop, patched, resolution
 
 if TYPE_CHECKING:
@@ -782,7 +783,7 @@ def _prepared(
 @contextlib.contextmanager
 def _exploring(search: _Search) -> Generator[None]:
     """What surrounds all runs of a search."""
-    with outside_running_loop(), patched(search.clock), _set_apart(search), search.mark:
+    with outside_running_loop(), patched(search.clock), _set_apart(search), search.mark, enabled():
         try:
             if search.chance is None:
                 yield

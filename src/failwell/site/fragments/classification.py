@@ -30,7 +30,7 @@ def selection() -> str:
         ]
         for line in SELECTION
     ]
-    return "\n".join(table(["Error", "What it means", "Pattern", "The caller gets", "Effort"], rows))
+    return "\n".join(table(["Error", "What it means", "Pattern", "The caller gets", "Implementation effort"], rows))
 
 
 @fragment("taxonomy", from_source=True)
