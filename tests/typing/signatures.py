@@ -10,10 +10,12 @@ from failwell import (
     BatchFailure,
     BatchItem,
     BatchResult,
+    CircuitBreaker,
     Credential,
     CredentialRefresh,
     Deadline,
     Degrade,
+    ExponentialRecovery,
     Fallback,
     Feature,
     HealthCheck,
@@ -22,6 +24,7 @@ from failwell import (
     InContext,
     Outcome,
     Policy,
+    RecoveryPattern,
     Retry,
     RetryBudget,
     SafeCall,
@@ -217,6 +220,15 @@ Workflow(retyr={})  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 async def executes() -> None:
     assert_type(await workflow.execute(fetch, 1), float)
 
+
+# How a circuit comes back.
+
+breaker = CircuitBreaker(recovery=ExponentialRecovery(jitter="full", max_probes=3))
+assert_type(breaker.recovering, RecoveryPattern | None)
+assert_type(breaker.call(read, "a"), list[str])
+assert_type(ExponentialRecovery().fresh(), ExponentialRecovery)
+CircuitBreaker(recovery=60)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+ExponentialRecovery(jitter="some")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 # What tests use.
 
