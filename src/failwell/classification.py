@@ -3,7 +3,12 @@
 An error is *transient* (the same call may well succeed in a moment), *permanent* (it will fail in the
 same way again) or *unknown*. Only transient errors are retried by default.
 
+Use when several layers or several libraries are involved, so that all agree. Do not use for an error
+that one layer has to treat in a special way: give that layer its ``on=``.
+
 Errors of well-known libraries are recognised by qualified name, so nothing is imported to know them.
+
+Source: RFC 9110, section 15; PostgreSQL, "Error Codes"; Google Cloud and AWS on which errors to retry.
 """
 
 from __future__ import annotations
