@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 
@@ -31,7 +31,7 @@ __all__ = ["LoadShedder"]
 
 log = logging.getLogger("failwell")
 
-Priority: TypeAlias = "Callable[..., str] | ContextVar[str]"
+Priority: TypeAlias = "Callable[..., str | Awaitable[str]] | ContextVar[str]"
 
 
 class LoadShedder(Policy):
