@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from failwell import Cache, Retry, SafeCall, Timeout, backoff, errors, explore, listening, safe_call, virtual
 from failwell.events import Event, FellBack
+from failwell.flow.draw.sequence import sequence
 from failwell.patterns.safe_call import MISTAKES, log_it, no_mistake
 from failwell.policy import is_async
 from tests.kernel.world import Hang, World, kinds
@@ -339,3 +340,11 @@ def test_under_many_threads_each_caller_gets_its_own_answer() -> None:
         assert guarded(place, number) == ("default" if number % 3 == 1 else (place, number))
 
     hammer(work, seconds=0.3)
+
+
+def test_as_messages_the_default_is_seen() -> None:
+    found = explore(SafeCall(0), "load", outcomes=("ok", "fail"))
+    [failed] = [path for path in found.paths if path.degraded]
+    assert "Note over p1: fall back to default 0" in sequence(found, failed)
+    within = explore(Retry(2, backoff.Fixed(1.0)) >> SafeCall(0), "load", outcomes=("fail",))
+    assert "Note over p2: fall back to default 0" in sequence(within, within.paths[0])

@@ -208,7 +208,7 @@ class _Telling:
             self.lead = f"call {event.number}"
         elif isinstance(event, Attempt):
             self.lead = f"attempt {event.number}"
-        elif isinstance(event, FellBack):
+        elif isinstance(event, FellBack) and self._goes_on_inside(rest):
             self.lead = f"fallback {event.order}"
         elif isinstance(event, ItemStarted):
             self.lead = f"item {event.index + 1}"
@@ -225,8 +225,12 @@ class _Telling:
                 self.now += event.delay
             elif isinstance(event, Rejected):
                 self.failing = self._error_in(rest) or "rejected"
-            elif isinstance(event, _ANSWERS):
+            elif isinstance(event, (*_ANSWERS, FellBack)):
                 self.failing = ""
+
+    def _goes_on_inside(self, rest: Sequence[Choice | Event]) -> bool:
+        """Whether the layer that has just spoken calls something next; otherwise it answers by itself."""
+        return bool(rest) and (isinstance(rest[0], Choice) or rest[0].layer not in self.active[:-1])
 
     def _called(self, choice: Choice, rest: Sequence[Choice | Event]) -> None:
         if choice.layer or self.whole:
@@ -363,6 +367,8 @@ def _words(event: Event) -> str:
             return "close the circuit"
         case Routed():
             return f"take route {event.route}"
+        case FellBack():
+            return f"fall back to {event.alternative}"
         case CacheStored():
             return f"store {'degraded ' * event.degraded}for {seconds(event.ttl)}"
         case StaleServed():
