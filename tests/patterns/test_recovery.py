@@ -21,6 +21,8 @@ from failwell import (
     ExponentialRecovery,
     PartialRecovery,
     RecoveryPattern,
+    Retry,
+    backoff,
     errors,
     explore,
     listening,
@@ -832,6 +834,23 @@ def test_the_state_machine_shows_when_it_gives_up() -> None:
         "half-open -> fails, CircuitOpened -> open",
         "half-open -> fails, the 3rd time, CircuitOpened -> given-up",
     ]
+
+
+@pytest.mark.parametrize(("most", "words"), [(2, "the 2nd time"), (4, "the 4th time"), (11, "the 11th time")])
+def test_the_state_machine_counts_as_far_as_a_parameter_does(most: int, words: str) -> None:
+    breaker = CircuitBreaker(3, 30, recovery=ExponentialRecovery(max_probes=most))
+    assert transitions(breaker, "CircuitBreaker")[-1] == f"half-open -> fails, {words}, CircuitOpened -> given-up"
+
+
+def test_a_break_that_is_drawn_is_explored_at_both_ends_and_nobody_waits_for_it() -> None:
+    breaker = CircuitBreaker(1, 30, recovery=ExponentialRecovery(jitter=0.1))
+    stack = Retry(2, backoff.Fixed(30), on=Exception) >> breaker
+    paths = [path for path in explore(stack, outcomes=("ok", "fail")).paths if path.choices[0].option == "closed"]
+    breaks = [event for path in paths for event in path.events if isinstance(event, CircuitOpened) and not event.time]
+    assert {event.seconds for event in breaks} == {27.0, 33.0}, "the second attempt is between the two"
+    found = {(type(event).__name__, path.elapsed) for path in paths for event in path.events}
+    assert {("Rejected", 30.0), ("CircuitHalfOpened", 30.0)} <= found
+    assert all(path.between == (path.elapsed, path.elapsed) for path in paths)
 
 
 def test_a_state_that_was_made_open_is_told_that_it_opened() -> None:

@@ -120,7 +120,8 @@ class CircuitBreaker(Policy):
         minimum_calls: How many calls must be in the window before a share of them says anything.
         slow_call: Seconds above which a call is slow. A slow answer counts as a failure.
         slow_call_rate: The share of slow calls that opens the circuit; slow answers are then no failures.
-        half_open_max_calls: How many probes may be under way at once.
+        half_open_max_calls: How many probes may be under way at once; until one has succeeded, if the ``recovery``
+            lets more and more calls through after that.
         recovery: How the circuit comes back, if not after a fixed time by single probes: a `RecoveryPattern` such as
             `ExponentialRecovery`. Each circuit has a copy of its own.
         on: Which errors are failures: a type, a tuple of types or a predicate (default: every ``Exception``).

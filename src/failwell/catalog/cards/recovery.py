@@ -37,7 +37,7 @@ CARD = Card(
         "flapping",
         "breaker opens and closes again and again",
         "down again right after it came up",
-        "thundering herd",
+        "everybody comes back at once",
         "cold cache",
         "slow to recover",
         "overloaded",
@@ -47,7 +47,7 @@ CARD = Card(
         NYGARD,
         'Google, "Site Reliability Engineering", ch. 22, Addressing Cascading Failures '
         "(https://sre.google/sre-book/addressing-cascading-failures/)",
-        "Van Jacobson, Michael Karels, Congestion Avoidance and Control (1988)",
+        "Van Jacobson, Michael Karels, Congestion Avoidance and Control (https://ee.lbl.gov/papers/congavoid.pdf)",
         "Polly, circuit breaker: a generator for the duration of breaks "
         "(https://www.pollydocs.org/strategies/circuit-breaker.html)",
     ),
