@@ -242,6 +242,8 @@ def _brief(value: Any) -> str:
     if kind is tuple or kind is list:
         shown = ", ".join(map(_brief, value))
         return f"[{shown}]" if kind is list else f"({shown}{',' * (len(value) == 1)})"
+    if kind is ContextVar:  # its own repr shows where in memory it is
+        return str(value.name)
     if Alternative.of(value) is not None:
         return str(value.__qualname__)
     return name_of(value) if callable(value) and not isinstance(value, Pattern) else repr(value)

@@ -477,6 +477,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], error: type[Except
 
 def test_its_name_is_its_label() -> None:
     assert LoadShedder(10, itself, name="web").label == "LoadShedder web"
+    assert repr(LoadShedder(10, ContextVar("importance"))) == "LoadShedder(10, priority=importance)"
     assert repr(LoadShedder(10, itself, start=0.5)) == "LoadShedder(10, priority=itself, start=0.5)"
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-
 from failwell import LoadShedder
 from failwell.catalog.card import Card
 
 __all__ = ["CARD"]
 
-importance: ContextVar[str] = ContextVar("importance")
+
+def importance(path: str) -> str:
+    """How important a page is."""
+    return "critical" if path == "/checkout" else "normal"
+
 
 CARD = Card(
     slug="load_shedder",
