@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import ast
 import asyncio
 import copy
+import importlib
 import logging
 import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import pytest
@@ -234,6 +237,20 @@ def test_importing_failwell_loads_little_more_than_asyncio() -> None:
     script = "import sys, failwell; print('failwell.flow' in sys.modules)"
     flow = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert flow.stdout.strip() == "False"
+
+
+def test_every_public_name_is_found_where_it_lives() -> None:
+    shown = failwell.__file__ or ""
+    tree = ast.parse(Path(shown).read_text(encoding="utf-8"))
+    checked = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    told = {
+        alias.name: node.module for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    for name in failwell.__all__:
+        value = getattr(failwell, name)
+        if name in told:
+            assert getattr(importlib.import_module(str(told.pop(name))), name) is value
+    assert told == {}, "what types are told of is public"
 
 
 def test_the_public_names_are_listed_and_others_are_refused() -> None:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from failwell.bench.results import ImportResult
 from failwell.bench.timing import Spread
 
+#: What a service imports that protects its calls; names of the package are loaded when they are used.
+EVERYDAY = ("retry", "timeout", "fallback", "cache", "circuit_breaker")
+
 # Timed inside the new process: starting the interpreter takes longer than the import, and is nobody's fault.
 _CODE = """
 from time import perf_counter_ns as now
@@ -35,7 +38,7 @@ def measure_imports(
     """Milliseconds that each import adds to asyncio's, and asyncio's own; interleaved."""
     subjects: dict[str, tuple[tuple[str, ...], str]] = {
         "asyncio": (("asyncio",), ""),
-        "failwell": (("failwell",), "asyncio"),
+        "failwell": (("failwell", *(f"failwell.patterns.{name}" for name in EVERYDAY)), "asyncio"),
         **{name: (modules, "asyncio") for name, modules in libraries.items()},
     }
     samples: dict[str, list[float]] = {name: [] for name in subjects}
