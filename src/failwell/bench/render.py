@@ -122,8 +122,8 @@ def markdown(results: Results) -> str:
         parts += [f"{title}:", _markdown(_HEAD, _cells(row), figures=4, bold="failwell")]
     parts += [
         "### Import",
-        "Milliseconds that an import adds to a process that has imported asyncio (asyncio's own first). Names of failwell "
-        f"are loaded when they are used; these are {', '.join(map('`{}`'.format, EVERYDAY))}.",
+        "Milliseconds that an import adds to a process that has imported asyncio (asyncio's own first). Names of "
+        f"failwell are loaded when they are used; these are {', '.join(map('`{}`'.format, EVERYDAY))}.",
         _markdown(["import", "ms", "half of the runs"], _milliseconds(results), figures=2, bold="failwell"),
         "### Many calls at once",
         "Processor time and most memory of concurrent calls through one object, as shares of what `asyncio.gather` "
