@@ -79,6 +79,6 @@ def test_the_program_tells_the_whole_story() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "price of a table\n      0.0 s  attempt 1\n      0.0 s  failed with UnknownItem" in done.stdout
-    assert re.search(r"prices: Health\(status='degraded', .*circuit='open'\)", done.stdout)
+    assert re.search(r"prices: {'status': 'degraded', .*'circuit': 'open'}", done.stdout)
     assert "failed with SagaError" in done.stdout
     assert done.stdout.count("ALERT") == 2

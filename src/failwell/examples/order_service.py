@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from failwell import Workflow, saved_state
 from failwell.errors import PermanentError
 from failwell.examples.story import quietly, tell
+from failwell.workflow import Workflow, saved_state
 
 CONFIG = Path(__file__).with_suffix(".toml")
 PRICES = {"lamp": 41.5, "chair": 99.0}
@@ -159,7 +159,7 @@ def story() -> Iterator[str]:
         for item in ("lamp", "lamp", "lamp", "table", "chair", "chair", "chair"):
             yield f"price of a {item}"
             yield from (f"    {line}" for line in tell(prices.outcome(price, item)))
-        yield f"prices: {prices.health()}"
+        yield f"prices: {prices.health().as_dict()}"
         yield from _counted(prices)
     with serving(Server(ORDER_DAY)) as shop:
         os.environ["SHOP"] = shop.url
@@ -168,7 +168,7 @@ def story() -> Iterator[str]:
             yield f"order of {quantity}"
             yield from (f"    {line}" for line in tell(orders.outcome(place_order, "lamp", quantity)))
         yield f"the shop was asked for {', '.join(shop.asked[3:])}"
-        yield f"orders: {orders.health()}"
+        yield f"orders: {orders.health().as_dict()}"
         yield from _counted(orders)
 
 
