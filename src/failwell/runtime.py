@@ -1228,7 +1228,6 @@ class BlockingRuntime(_Here):
                     errands.append(_Errand(lease, work, tell))  # noqa: PERF401 - if one cannot start, the others end
                 self.wait(over)
         finally:
-            todo.clear()
             for errand in errands:
                 errand.leave(errand.is_done)
         try:

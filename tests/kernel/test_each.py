@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import threading
 import time
 from contextvars import ContextVar
@@ -128,6 +130,44 @@ def test_something_thrown_into_it_ends_what_is_under_way() -> None:
         assert ended == [1, 1]
 
     virtual.run(main())
+
+
+def test_after_that_nothing_starts_though_a_call_takes_no_notice() -> None:
+    started: list[int] = []
+
+    async def stubborn() -> None:
+        started.append(1)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(5)
+
+    async def main() -> None:
+        running = AsyncRuntime("layer", "operation").each(2, [stubborn] * 5)
+        running.send(None)
+        await asyncio.sleep(1)
+        running.throw(ValueError("thrown"))
+        await asyncio.sleep(1)
+        with pytest.raises(ValueError, match="thrown"):
+            running.send(None)
+        assert len(started) == 2
+
+    virtual.run(main())
+
+
+def test_a_plain_caller_waits_for_no_other_call_when_one_has_failed() -> None:
+    calls: list[float] = []
+    number = itertools.count(1)
+
+    def operation() -> None:
+        calls.append(time.monotonic())
+        time.sleep(10 * next(number))
+        raise ValueError(f"after {time.monotonic():g} s")
+
+    with virtual.clock():
+        with pytest.raises(ValueError, match="after 10 s"):
+            BlockingRuntime("layer", "operation").each(3, [operation] * 9)
+        assert time.monotonic() == 10
+        time.sleep(100)
+    assert calls == [0, 0, 0]
 
 
 def test_one_that_is_closed_leaves_nothing_running() -> None:

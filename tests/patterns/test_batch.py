@@ -618,9 +618,10 @@ def test_what_is_no_exception_ends_the_batch_and_what_was_done_is_known(
     assert not any(isinstance(event, ItemFailed) for event in heard)
 
 
-def test_a_plain_batch_whose_time_is_over_starts_no_further_item() -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_plain_batch_whose_time_is_over_starts_no_further_item(fails: bool) -> None:
     for max_concurrent in (1, 3):
-        work = Work(World(False), takes=2.0)
+        work = Work(World(False), {n: [ValueError("bad")] for n in range(20) if fails}, takes=2.0)
         result = BatchResult()
         batch = Batch(work.process, max_concurrent=max_concurrent)
         with virtual.clock():
@@ -858,6 +859,34 @@ def test_neither_items_nor_frames_are_kept_alive_by_a_cycle(world: World) -> Non
             assert [one() for one in gone] == [None] * 4
         finally:
             gc.enable()
+
+
+def test_a_failure_that_is_kept_keeps_no_other_items_alive(world: World) -> None:
+    class Item:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    def process(item: Item) -> None:
+        if item.number == 3:
+            raise ValueError("bad")
+
+    for max_concurrent in (1, 2):
+        gone: list[Any] = []
+
+        def items(gone: list[Any] = gone) -> Iterator[Item]:
+            for number in range(50):
+                item = Item(number)
+                gone.append(weakref.ref(item))
+                yield item
+
+        batch = Batch(world.of(process), max_concurrent=max_concurrent, batch_size=10)
+        [failure] = world.do(lambda: batch(items())).failed  # noqa: B023
+        gc.collect()
+        until = time.monotonic() + 5
+        while sum(one() is not None for one in gone) > 2 and time.monotonic() < until:
+            time.sleep(0.001)  # a thread lets go of what it did
+        assert sum(one() is not None for one in gone) <= 2  # the failed one, and the last that was looked at
+        assert failure.item.number == 3
 
 
 def test_an_error_has_the_traceback_of_the_process_and_not_that_of_the_batch(world: World) -> None:
