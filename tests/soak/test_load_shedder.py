@@ -18,7 +18,7 @@ NAMES = ("critical", "normal", "sheddable")
 
 
 def test_no_place_is_lost_under_many_threads() -> None:
-    shedder = LoadShedder(12, lambda name, ticket: name, load=lambda: random.random() / 1.2, load_every=0.01)
+    shedder = LoadShedder(32, lambda name, ticket: name, load=lambda: random.random() / 1.2, load_every=0.01)
     lock, now, most = threading.Lock(), [0], [0]
     shed: Counter[object] = Counter()
 
@@ -41,10 +41,11 @@ def test_no_place_is_lost_under_many_threads() -> None:
 
     with no_thread_left():
         hammer(work)
-    assert most[0] <= 12
+    assert most[0] <= 32
     assert (now[0], shedder.active) == (0, 0)
     assert shedder.rejected == {name: shed[name] for name in NAMES}
-    assert shed["critical"] <= shed["normal"] <= shed["sheddable"]
+    assert shed["critical"] == 0  # there is a place for each thread
+    assert 0 < shed["normal"] < shed["sheddable"]
     print(f"shed: {dict(shed)}")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, assert_type
 
 from failwell import (
+    AdaptiveLimit,
     Batch,
     BatchFailure,
     BatchItem,
@@ -22,6 +24,7 @@ from failwell import (
     HealthState,
     Hedge,
     InContext,
+    LoadShedder,
     Outcome,
     Policy,
     RecoveryPattern,
@@ -39,7 +42,7 @@ from failwell import (
     time_left,
     virtual,
 )
-from failwell.events import Attempt, Event, GaveUp, Waiting
+from failwell.events import Attempt, Event, GaveUp, LimitChanged, Waiting
 from failwell.runtime import Runtime
 from failwell.testing import Called, Fault, Scripted, disabled, failing
 
@@ -170,6 +173,28 @@ assert_type(CredentialRefresh(Credential(lease)).call(read, "a"), list[str])
 CredentialRefresh(Credential(lease), on=(OSError, KeyError), shielded=True)
 CredentialRefresh("token")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 Credential(lease, lifetime="60")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+
+# Limits that adapt, and calls of different worth.
+
+
+def weigh(path: str) -> str:
+    return "critical" if path == "/checkout" else "normal"
+
+
+async def weigh_slowly(path: str) -> str:
+    return "normal"
+
+
+limit = AdaptiveLimit(10, min=2, on_change=lambda event: assert_type(event, LimitChanged))
+assert_type(limit.limit, int)
+assert_type(limit.usual_latency, float | None)
+assert_type(limit.replace(max=20), AdaptiveLimit)
+shedder = LoadShedder(100, weigh, load=lambda: limit.active / limit.limit)
+LoadShedder(100, weigh_slowly)
+assert_type(LoadShedder(100, ContextVar[str]("importance")).rejected, dict[str, int])
+assert_type((shedder >> limit).call(read, "a"), list[str])
+AdaptiveLimit("10")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+LoadShedder(100, "critical")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 # Listening, and virtual time.
 

@@ -40,7 +40,7 @@ CARD = Card(
         "background jobs slow down users",
         "cpu at 100 %",
         "503 for everybody",
-        "thundering herd",
+        "latency under load",
     ),
     module="failwell.patterns.load_shedder",
     sources=(
