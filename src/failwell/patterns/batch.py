@@ -223,7 +223,6 @@ class Batch(Operation):
                 else:
                     calls = [functools.partial(one, index, item) for index, item in supply.notes.portion()]
                     await rt.each(self.max_concurrent, calls)
-                    calls.clear()
                 if supply.notes.done > before:
                     await rt.announce(
                         self.on_progress, Progressed, supply.notes.done, len(supply.notes.failed), supply.total
