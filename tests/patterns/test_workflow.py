@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, reject
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 import failwell
@@ -408,6 +408,23 @@ def test_alternatives_are_asked_in_order_functions_service_value(monkeypatch: py
     ]
     assert "hunter2" not in repr(workflow)
     assert "hunter2" not in explore(workflow, outcomes=("ok", "fail")).title
+
+
+def test_variables_of_an_address_may_come_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float]] = []
+
+    def url(address: str, *, timeout: float) -> Any:
+        asked.append((address, timeout))
+        return Fallback.value("mirrored")
+
+    monkeypatch.setattr(Fallback, "url", staticmethod(url))
+    for name, timeout in (("service", None), ("fallback_service", 2.0)):
+        config = {"fallback": {name: "https://${HOST}/{0}", "timeout": timeout}, "attempt_timeout": None}
+        workflow = Workflow.from_config(config, environ={"HOST": "mirror.example"})
+        assert "mirror.example" not in repr(workflow)
+        with pytest.raises(ConfigurationError, match="needs the environment variable HOST"):
+            Workflow.from_config(config, environ={})
+    assert asked == [("https://mirror.example/{0}", 10.0), ("https://mirror.example/{0}", 2.0)]
 
 
 def test_a_ready_made_alternative_stays_what_it_is(world: World) -> None:
@@ -1428,6 +1445,7 @@ CONFIGS = st.tuples(
 )
 
 
+@settings(max_examples=40)
 @given(drawn=CONFIGS, plain=st.booleans())
 def test_what_is_drawn_is_what_happens(drawn: Any, plain: bool) -> None:
     config, around, inside = drawn
@@ -1766,6 +1784,10 @@ def test_a_strategy_that_is_named_must_be_configured(strategy: RecoveryStrategy)
         ({"retry": {"multiplier": 0.5}}, "retry.multiplier: must be a number of at least 1, got 0.5"),
         ({"retry": {"jitter": 2}}, "retry.jitter: must be 'none', 'full', 'equal' or a fraction from 0 to 1, got 2"),
         ({"retry": {"jitter": []}}, "retry.jitter: must be 'none'"),
+        ({"fallback": {"service": 3}}, "fallback.service: must be an address that begins with http:// or https://, got 3"),
+        ({"fallback": {"service": "${PATH}/x"}}, "fallback.service: must be an address that begins with http:// or https://, also"),
+        ({"global_timeout": 0}, "global_timeout: must be a number of seconds above 0, got 0"),
+        ({"retry": {"initial_delay": -1}}, "retry.initial_delay: must be a number of seconds that is not negative, got -1"),
         ({"log_errors": 3}, "log_errors: must be true or false, got 3"),
         ({"primary_strategy": 3}, "primary_strategy: must be one of 'retry'"),
         ({"health_window": 10**400}, "health_window: must be a whole number of at least 1, got 1000"),

@@ -89,23 +89,13 @@ class Execution:
         last: The error that the last attempt ended with.
     """
 
-    __slots__ = ("_lock", "attempts", "counts", "last", "state")
+    __slots__ = ("attempts", "counts", "last", "state")
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
         self.state: MutableMapping[str, Any] = {}
         self.attempts = 0
         self.last: BaseException | None = None
-        self._lock = threading.Lock()
-
-    def one_more(self, most: float) -> bool:
-        """Whether the operation may be called once more; if so, it is counted."""
-        with self._lock:
-            if self.attempts >= most:
-                return False
-            self.attempts += 1
-        self.counts.add("attempts")
-        return True
 
     def hear(self, event: Event) -> None:
         """Count what this workflow's own layers report."""
@@ -226,11 +216,21 @@ class Counts:
         with self._lock:
             self._numbers[name] += 1
 
+    def attempt(self, execution: Execution, most: float) -> bool:
+        """Whether an execution may call its operation once more; if so, it is counted."""
+        with self._lock:
+            if execution.attempts >= most:
+                return False
+            execution.attempts += 1
+            self._numbers["attempts"] += 1
+            return True
+
     def ended(self, how: str, degraded: bool) -> None:
         """Count the end of an execution; all that belongs to it at once, so that no snapshot sees a half of it."""
         with self._lock:
             self._numbers[how] += 1
-            self._numbers["degraded"] += degraded
+            if degraded:
+                self._numbers["degraded"] += 1
             if how != "cancelled":  # that says nothing about the service
                 self._latest.append((how == "failures", degraded))
 
@@ -545,7 +545,7 @@ class Calls(Policy):
         """Count the call."""
         execution = _execution.get()
         if execution is not None:  # else it is used without a tally
-            execution.one_more(_WITHOUT_LIMIT)
+            execution.counts.attempt(execution, _WITHOUT_LIMIT)
         token = _layers_of.set(None)
         try:
             return await call()
@@ -571,7 +571,7 @@ class LimitedCalls(Policy):
         execution = _execution.get()
         if execution is None:
             return await call()
-        if not execution.one_more(self.most):
+        if not execution.counts.attempt(execution, self.most):
             rt.emit(Rejected, "attempts used up", None)
             raise AttemptsExhausted(rt.operation, execution.attempts) from execution.last
         token = _layers_of.set(None)
