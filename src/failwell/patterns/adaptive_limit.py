@@ -224,6 +224,7 @@ class _Experience:
     def begin_round(self) -> None:
         """Count from nothing."""
         self.rounds += 1
+        self.next_look = 0.0
         self.answers = self.failures = self.most = 0
         self.seconds = self.squares = 0.0
 
@@ -248,8 +249,10 @@ class _Experience:
         """Whether there are calls enough for a round: so many that the standard error of the mean is a tenth of it."""
         calls = self.answers + self.failures
         if calls < size:
+            self.next_look = size - self.failures
             return False
         known_well = self.squares * self.answers <= self.seconds**2 * (1 + self.answers / 100)
+        self.next_look = self.answers * 1.05  # looking costs more than counting
         return known_well or calls >= _LONGEST * size
 
     def compare(self, mean: float, few: bool) -> float:
@@ -295,7 +298,8 @@ class _Permits:
 
     def bounded(self, rules: AdaptiveLimit) -> int:
         """The limit; changed copies that share it may have bounds of their own."""
-        return min(max(self.limit, rules.min), rules.max)
+        limit = self.limit
+        return limit if rules.min <= limit <= rules.max else min(max(limit, rules.min), rules.max)
 
     def half(self, rules: AdaptiveLimit) -> int:
         """Half of the limit, as far as that may go down."""
@@ -314,10 +318,12 @@ class _Permits:
                 if self.active >= self.room(rules):
                     self.known.rejected += 1
                     return None, change
-            permit = _Permit(self.known.condition, now)
+            known = self.known
+            permit = _Permit(known.condition, now)
             self.out[permit] = None
             self.active += 1
-            self.known.most = max(self.known.most, self.active)
+            if self.active > known.most:
+                known.most = self.active
             return permit, change
 
     def leave(self, permit: _Permit) -> None:
@@ -329,12 +335,15 @@ class _Permits:
     def ended(self, rules: AdaptiveLimit, permit: _Permit, now: float, *, failed: bool) -> _Change | None:
         """A call ended and says something about the other side; what follows for the limit, if anything does."""
         with self._lock:
-            if not self._take_back(permit) or permit.condition is not self.known.condition:
+            known = self.known
+            if not self._take_back(permit) or permit.condition is not known.condition:
                 return None  # it was given up, or it began under another limit
             if failed:
-                self.known.failures += 1
+                known.failures += 1
             else:
-                self.known.answered(max(0.0, now - permit.started))
+                known.answered(max(0.0, now - permit.started))
+                if known.answers < known.next_look:
+                    return None
             return self._decide(rules)
 
     # -- under the lock --
