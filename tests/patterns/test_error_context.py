@@ -81,9 +81,10 @@ def test_each_context_on_the_way_out_adds_its_note_and_the_innermost_is_kept(wor
 def test_an_error_object_that_is_raised_again_and_again_says_it_once(world: World) -> None:
     error = ConnectionError("same")
     operation = world.operation(error)
-    ids = iter(f"req-{number}" for number in range(99))
+    numbers = (5, 7, 6)  # the latest counts, not the greatest
+    ids = iter(f"req-{number}" for number in numbers)
     guarded = InContext("http", "GET", correlation_id=lambda: next(ids))(operation)
-    for number in range(3):
+    for number in numbers:
         with pytest.raises(ConnectionError):
             world.do(guarded)
         assert notes(error) == [f"context: http GET, correlation id req-{number}"], "of the latest request"
@@ -234,6 +235,7 @@ def test_ids_are_new_in_real_time_even_if_random_is_seeded() -> None:
     before = random.getstate()
     try:
         assert made() != made()
+        assert len(made()) == 16
         random.seed(42)
         state = random.getstate()
         correlation_id()
@@ -587,3 +589,19 @@ def test_a_call_that_is_over_leaves_nothing_behind(world: World) -> None:
             world.do(guarded)
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
+
+
+def test_contexts_are_equal_if_all_that_they_say_is() -> None:
+    here = ErrorContext(Transport.HTTP, "GET", "carts", "req-7")
+    assert here == ErrorContext(Transport.HTTP, "GET", "carts", "req-7")
+    assert hash(here) == hash(ErrorContext(Transport.HTTP, "GET", "carts", "req-7"))
+    for other in (
+        ErrorContext(Transport.CACHE, "GET", "carts", "req-7"),
+        ErrorContext(Transport.HTTP, "PUT", "carts", "req-7"),
+        ErrorContext(Transport.HTTP, "GET", "a", "req-7"),
+        ErrorContext(Transport.HTTP, "GET", "z", "req-7"),
+        ErrorContext(Transport.HTTP, "GET", "carts", "req-6"),
+        ErrorContext(Transport.HTTP, "GET", "carts", "req-8"),
+        "http GET at carts, correlation id req-7",
+    ):
+        assert here != other

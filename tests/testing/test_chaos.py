@@ -59,6 +59,7 @@ def test_a_delay_comes_before_the_call(world: World) -> None:
     outcome = world.run(Fault(slow=1, delay=2.5), operation)
     assert (outcome.unwrap(), outcome.elapsed, kinds(outcome)) == ("real", 2.5, ["FaultInjected"])
     assert operation.log.times == [2.5]
+    assert world.run(Fault(slow=1), operation).elapsed == 1
 
 
 def test_a_hang_ends_when_it_is_cut_and_the_call_is_not_made(world: World) -> None:
