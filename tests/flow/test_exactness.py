@@ -363,7 +363,7 @@ def test_whatever_the_stack_what_happens_is_within_the_bounds(text: str, fail: f
         reject()  # what ages during a random wait is no limit of time, and its other end is not explored
     if not text.startswith("Timeout"):
         text = f"Timeout(20.0) >> {text}"  # so that every run comes to an end
-    handlers = "Retry", "Fallback", "CircuitBreaker", "CredentialRefresh"
+    handlers = "Retry", "Fallback", "CircuitBreaker", "CredentialRefresh", "SafeCall", "AdaptiveLimit"
     handling = [layer for layer in text.split(" >> ") if layer.startswith(handlers)]
     kind: Any = TimeoutError if handling and "on=TimeoutError" in handling[-1] else ConnectionError
     failing = [name for name in FUNCTIONS if name != "is_good"]  # that one only judges, and finds everything good
