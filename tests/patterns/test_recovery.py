@@ -359,6 +359,38 @@ def test_a_failure_takes_the_last_feature_away_again_and_with_the_first_one_all(
     assert state(breaker) == "open"
 
 
+def test_successes_for_the_next_feature_are_counted_in_a_row() -> None:
+    recovery = PartialRecovery(SHOP, feature, successes=2)
+    good, bad = Probe(1.0, 60.0), Probe(1.0, 60.0, error=DOWN)
+    for probe in (good, good, good, bad, good):
+        recovery.handle_failure(probe) if probe.error else recovery.handle_success(probe)
+    assert recovery.back == SHOP[:1], "the one before the failure counts no more"
+    recovery.handle_success(good)
+    assert recovery.back == SHOP[:2]
+
+
+def test_patience_begins_anew_after_each_break() -> None:
+    recovery = PartialRecovery(SHOP, feature, patience=10.0)
+    assert recovery.should_attempt_recovery(Probe(0.0, 60.0, "checkout"))
+    assert recovery.handle_failure(Probe(1.0, 60.0, "checkout", error=DOWN)) == 60.0
+    assert not recovery.should_attempt_recovery(Probe(61.0, 60.0, "ads"))
+    assert recovery.retry_after(Probe(61.0, 60.0, "ads")) == 10.0
+
+
+def test_each_success_is_counted_whatever_the_breaker_itself_asks_for(world: World) -> None:
+    breaker = CircuitBreaker(1, 10, success_threshold=3, recovery=PartialRecovery(["ads"], feature, successes=3))
+    once = breaker(world.operation("fine"))
+    in_turn(world, breaker.open, 10, once, once, once)
+    assert state(breaker) == "closed"
+
+
+def test_a_break_by_hand_is_drawn_too() -> None:
+    breakers = [CircuitBreaker(recovery=ExponentialRecovery(jitter="equal")) for _ in range(20)]
+    for breaker in breakers:
+        breaker.open()
+    assert len({breaker.history[-1].seconds for breaker in breakers}) > 15
+
+
 def test_until_one_has_succeeded_only_single_probes_are_made() -> None:
     operation = World(True).operation("fine", takes=1)
 
@@ -580,6 +612,15 @@ def test_a_try_that_fails_makes_the_next_one_wait_longer() -> None:
     assert len(tries) < 10
 
 
+def test_what_was_too_much_is_forgotten_with_a_break() -> None:
+    recovery = adaptive(initial=0.4, sensitivity=1.0)
+    period(recovery, 0, 0, 10)
+    assert recovery.one_by_one, "nothing is left"
+    recovery.handle_success(Probe(100.0, 60.0))
+    period(recovery, 20, 10)
+    assert recovery.share == pytest.approx(0.8)
+
+
 def test_calls_that_began_under_another_share_are_not_counted() -> None:
     recovery = adaptive(initial=0.1)
     late = Probe(4.0, 60.0, began=-0.5, error=DOWN)
@@ -619,10 +660,13 @@ def test_failures_that_are_quicker_than_answers_do_not_speak_for_all() -> None:
 
 def test_calls_that_never_come_back_are_waited_for_no_longer_than_three_more_periods() -> None:
     recovery = adaptive(initial=0.1)
-    made(recovery, 100, 1.0)
-    recovery.handle_success(Probe(19.0, 60.0, began=18.0))
-    assert recovery.share == 0.1
-    assert recovery.handle_failure(Probe(20.0, 60.0, began=19.0, error=DOWN)) == 60.0
+    period(recovery, 0, 10)
+    assert recovery.share == pytest.approx(0.15)
+    made(recovery, 100, 6.0)
+    recovery.handle_success(Probe(24.0, 60.0, began=23.0))
+    assert recovery.share == pytest.approx(0.15)
+    recovery.handle_success(Probe(25.0, 60.0, began=24.0))
+    assert recovery.share == 0.1, "none of them went well"
 
 
 def test_where_everything_fails_again_it_opens_when_the_period_is_over() -> None:
@@ -649,6 +693,25 @@ def test_load_keeps_the_share_small_but_does_not_open_it() -> None:
         assert recovery.share == 0.1
     period(recovery, 3, 10, load=0.8)
     assert recovery.share > 0.1
+
+
+def test_a_failure_now_and_then_under_load_does_not_open_it() -> None:
+    recovery = adaptive(initial=0.1)
+    for number in range(20):
+        assert period(recovery, number, 9, 1, load=1.0).count(60.0) == 0
+    assert (recovery.share, recovery.one_by_one) == (0.1, False)
+
+
+@pytest.mark.parametrize("last", ["fails", "answers"])
+def test_too_many_failures_open_it_whichever_call_comes_last(last: str) -> None:
+    recovery = adaptive(initial=0.1)
+    made(recovery, 10, 4.0)
+    good, bad = Probe(5.0, 60.0, began=4.0), Probe(5.0, 60.0, began=4.0, error=DOWN)
+    for _ in range(6):
+        assert recovery.handle_failure(bad) == 0.0
+    recovery.handle_success(good)
+    recovery.handle_success(good) if last == "answers" else None
+    assert recovery.handle_failure(bad) == 60.0
 
 
 @pytest.mark.parametrize(
@@ -681,6 +744,18 @@ def test_a_load_input_that_fails_counts_as_no_load_and_is_logged(caplog: pytest.
             assert load() == 0.0
     assert len(caplog.records) == 3
     assert "broken" in caplog.text
+
+
+def test_asking_for_the_load_makes_no_answer_slow(world: World) -> None:
+    def slowly() -> float:
+        time.sleep(30)
+        return 0.1
+
+    breaker = CircuitBreaker(1, 10, slow_call=2, recovery=AdaptiveRecovery(load=slowly))
+    breaker.open()
+    breaker.half_open()
+    assert world.run(breaker, world.operation("fine", takes=1)).value == "fine"
+    assert breaker.history[-1].after == "half-open"
 
 
 def test_the_load_of_the_host_comes_from_psutil(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,10 +245,9 @@ class CircuitBreaker(Policy):
             result = await call()
         except Exception as error:
             if self._is_failure(error):
-                load = 0.0
+                now, load = rt.now(), 0.0
                 if permit.is_probe and self._load is not None:
                     load = await rt.decide("load", (0.0, 1.0), self._load)
-                now = rt.now()
                 change = circuit.ended(permit, now, started, load, error, self._slow_call, self._limits, rt.between)
                 if change is not None:
                     await rt.announce(self.on_open, CircuitOpened, change.failures, change.seconds)
@@ -256,10 +255,9 @@ class CircuitBreaker(Policy):
         else:
             if permit is circuit.door and not (circuit.failures or self._counts_all):
                 return result  # nothing to count and nothing to forget: the usual case
-            load = 0.0
+            now, load = rt.now(), 0.0
             if permit.is_probe and self._load is not None:
                 load = await rt.decide("load", (0.0, 1.0), self._load)
-            now = rt.now()
             change = circuit.ended(permit, now, started, load, None, self._slow_call, self._limits, rt.between)
             if change is None:
                 return result

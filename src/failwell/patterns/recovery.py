@@ -193,8 +193,8 @@ class AdaptiveRecovery(_Gradual):
     It begins with single probes. When one has succeeded, a small share is let through. After each period the
     share grows if the calls of that period went well, shrinks to what went well if too few did, and stays in
     between. What was learned with one share is forgotten with the next, so that nothing reacts to what is past.
-    The circuit closes after a period in which all calls went well, and opens when the share is less than the
-    first one.
+    The circuit closes after a period in which all calls were let through and went well. It opens when so many have
+    failed that less than the first share would be left.
 
     How well a call went is 1 for an answer, 0 for a failure, and ``latency / seconds`` for an answer that took
     longer than ``latency``. Where ``load`` is above ``max_load``, that much less counts: none at a load of 1. Load
@@ -267,7 +267,8 @@ class AdaptiveRecovery(_Gradual):
         self._since = self._until = 0.0  # when the first and the last of the calls began that are looked at
         self._too_much = self._try_at = math.inf  # the last share that was, and when to try it again
         self._wait = patience  # until the next time to try, each time longer
-        self._made = self._calls = 0  # how many they are, and how many of them have ended
+        self._made = self._calls = self._failed = 0  # how many they are, have ended, and have failed
+        self._is_down = False  # whether the next failure opens the circuit
         self._well = 0.0  # how well those went, in sum
 
     @property
@@ -296,21 +297,21 @@ class AdaptiveRecovery(_Gradual):
         """Count it; whether all calls went well for a period."""
         if self.one_by_one:
             self.one_by_one = False
-            self._too_much, self._wait = math.inf, self.patience
+            self._too_much, self._wait, self._is_down = math.inf, self.patience, False
             self._begin(self.initial, probe.now)
             return False
         before = self._share
         is_slow = self.latency is not None and probe.seconds > self.latency
         grows = self._ended(probe, (self.latency or 0.0) / probe.seconds if is_slow else 1.0)
-        self._share = max(self._share, self.initial)  # slow answers and load do not open it
         return grows and before == 1
 
     def handle_failure(self, probe: Probe) -> Break:
         """Count it; no calls for a while if too few are left that may be made."""
         if not self.one_by_one:
             self._ended(probe, 0.0)
-            if self._share >= self.initial:
+            if not self._is_down:
                 return 0.0
+        self._is_down = False
         return self._break(probe)
 
     def _ended(self, probe: Probe, well: float) -> bool:
@@ -318,13 +319,15 @@ class AdaptiveRecovery(_Gradual):
         began = probe.now if probe.began is None else probe.began
         if self._since <= began <= self._until:  # else it began under another share, or is none of those looked at
             self._calls += 1
+            self._failed += not well
             self._well += well
         over = self._since + self.period
         if self._made < self.minimum_calls or probe.now < over:
             return False
         if self._calls < _MOST * self._made and probe.now < over + 3 * self.period:
             return False  # failures are often quicker than answers: those are still to come
-        health = self._well / max(self._calls, 1) * min(1.0, (1 - probe.load) / (1 - self.max_load))
+        calls = max(self._calls, 1)
+        health = self._well / calls * min(1.0, (1 - probe.load) / (1 - self.max_load))
         if health >= self.target:
             self._begin(self._grown(probe.now), probe.now)
             return True
@@ -332,7 +335,10 @@ class AdaptiveRecovery(_Gradual):
             if self._share > self._room:  # it was tried, and it is too much still
                 self._wait = min(self._wait * 2, self.patience * 8)
             self._too_much, self._try_at = min(self._share, self._too_much), probe.now + self._wait
-            self._share = min(self._share * health, self._room)
+            shrunk = min(self._share * health, self._room)
+            # Slow answers and load keep the share small; only where failures alone would do so is the service down.
+            self._is_down = shrunk < self.initial and 1 - self._failed / calls < self.target - self.hysteresis
+            self._share = max(shrunk, self.initial)
         self._begin(self._share, probe.now)
         return False
 
@@ -351,7 +357,7 @@ class AdaptiveRecovery(_Gradual):
     def _begin(self, share: float, now: float) -> None:
         """Let another share through, and look at the calls of the next period."""
         self._share, self._since, self._until = share, now, now
-        self._made, self._calls, self._well = 0, 0, 0.0
+        self._made, self._calls, self._failed, self._well = 0, 0, 0, 0.0
 
 
 # --- how busy the host is ----------------------------------------------------------------------------
