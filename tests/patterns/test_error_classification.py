@@ -227,10 +227,11 @@ def by_aiohttp(address: str) -> None:
 
 
 def by_redis(address: str) -> None:
-    import redis
+    import redis.backoff
+    import redis.retry
 
     host, port = address.split(":")
-    client = redis.Redis(host, int(port), retry=None)
+    client = redis.Redis(host, int(port), retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
     try:
         client.ping()
     finally:
@@ -255,6 +256,7 @@ def test_a_refused_connection_may_pass_in_every_library(ask: Any, nobody: str) -
 
 def test_what_a_database_raises_is_told_apart(tmp_path: Any) -> None:
     import sqlalchemy as sa
+    from sqlalchemy.exc import SQLAlchemyError
 
     address = f"sqlite:///{tmp_path / 'orders.db'}"
     first, second = (sa.create_engine(address, connect_args={"timeout": 0.0}) for _ in range(2))
@@ -262,7 +264,7 @@ def test_what_a_database_raises_is_told_apart(tmp_path: Any) -> None:
         work.execute(sa.text("create table orders (id integer primary key)"))
 
     def raised(statement: str) -> Exception:
-        with pytest.raises(sa.exc.SQLAlchemyError) as caught, second.begin() as work:
+        with pytest.raises(SQLAlchemyError) as caught, second.begin() as work:
             work.execute(sa.text(statement))
         return caught.value
 

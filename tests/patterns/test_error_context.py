@@ -207,18 +207,16 @@ def test_contexts_inside_belong_to_the_same_request_and_the_next_request_is_anot
         seen.append(here.correlation_id)
 
     inner = InContext("database")(world.of(look))
-    if world.asynchronous:
 
-        async def request() -> None:
-            look()
-            await inner()
-    else:
+    async def request() -> None:
+        look()
+        await inner()
 
-        def request() -> None:  # type: ignore[misc]
-            look()
-            inner()
+    def plain_request() -> None:
+        look()
+        inner()
 
-    guarded = InContext("http")(request)
+    guarded: Any = InContext("http")(request if world.asynchronous else plain_request)
     for _ in range(2):
         world.do(guarded, seed=len(seen))
     assert seen[0] == seen[1] != seen[2] == seen[3]

@@ -171,7 +171,7 @@ def test_it_is_a_function_like_any_other() -> None:
     assert isinstance(async_failing(1), AsyncScripted)
     guarded = Retry(2)(failing(1, name="load"))
     assert (guarded.__name__, guarded()) == ("load", 1)
-    bound = functools.partial(failing(ValueError), 1)
+    bound: Any = functools.partial(failing(ValueError), 1)
     assert isinstance(Retry(2).outcome(bound).error, ValueError)
     assert repr(failing(ConnectionError, HANG, slow(2, "ok"), "ok")) == (
         "Scripted(ConnectionError, HANG, slow(2, 'ok'), 'ok')"
