@@ -603,3 +603,10 @@ def test_contexts_are_equal_if_all_that_they_say_is() -> None:
         "http GET at carts, correlation id req-7",
     ):
         assert here != other
+
+
+def test_a_sequence_says_where_the_error_was_noted() -> None:
+    from failwell.flow.draw.sequence import sequence, unhappy_path
+
+    found = explore(InContext("database", target="orders"), "load", outcomes=("ok", "fail"))
+    assert "Note over p1: note the error#58; database load at orders\n" in sequence(found, unhappy_path(found))
