@@ -367,3 +367,9 @@ def test_async_functions_are_refused_where_nobody_would_await_them() -> None:
         Fault(when=late)
     with pytest.raises(TypeError, match="error must be an exception type"):
         Fault(error=late)  # type: ignore[arg-type]
+
+
+def test_a_call_that_was_looked_at_before_it_stopped_is_left_alone_after(world: World) -> None:
+    policy = Fault(fail=1, when=lambda: policy.stop() is None)
+    assert world.run(policy, world.operation("real")).unwrap() == "real"
+    assert policy.injected["failure"] == 0

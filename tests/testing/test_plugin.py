@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import functools
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from failwell.testing import plugin
 
 pytest_plugins = ["pytester"]
 
@@ -175,3 +181,29 @@ def test_the_tests_on_the_page_pass(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(conftest)
     pytester.makepyfile(tests)
     pytester.runpytest_subprocess("-q", "--strict-markers", "-W", "error").assert_outcomes(passed=3)
+
+
+def test_a_test_that_another_plugin_has_wrapped_already_runs_in_virtual_time() -> None:
+    """pytest-asyncio does so in its auto mode."""
+    ended: list[float] = []
+
+    async def test() -> None:
+        await asyncio.sleep(3600)
+        ended.append(time.monotonic())
+
+    @functools.wraps(test)
+    def wrapped() -> None:
+        raise AssertionError("it would run on a loop of its own, in real time")
+
+    class Item:
+        fixturenames = ("virtual_time",)
+        obj: Any = staticmethod(wrapped)
+
+        def get_closest_marker(self, name: str) -> None:
+            return None
+
+    Item.__module__ = "pytest_asyncio.plugin"
+    item: Any = Item()
+    plugin.pytest_pyfunc_call(item)
+    item.obj()
+    assert ended == [3600]
