@@ -243,7 +243,9 @@ def test_an_error_of_another_kind_at_the_second_call_is_passed_on_as_it_is(world
 
 
 @pytest.mark.parametrize(
-    "on", [PermissionError, (KeyError, PermissionError), lambda error: getattr(error, "status", 0) == 401], ids=str
+    "on",
+    [PermissionError, (KeyError, PermissionError), lambda error: getattr(error, "status", 0) == 401],
+    ids=["a type", "a tuple", "a predicate"],
 )
 def test_on_takes_a_type_a_tuple_or_a_predicate(world: World, on: Any) -> None:
     error = PermissionError("no")

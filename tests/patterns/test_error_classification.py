@@ -53,7 +53,9 @@ def test_the_pattern_of_each_line_handles_the_error_of_that_line(world: World, l
     assert (outcome.value == "real") is (line.then == "answered")
 
 
-@pytest.mark.parametrize("line", [line for line in SELECTION if line.error and line.then != "refused"], ids=repr)
+@pytest.mark.parametrize(
+    "line", [line for line in SELECTION if line.error and line.then != "refused"], ids=lambda line: line.meaning
+)
 def test_another_kind_of_error_is_not_answered_by_it(world: World, line: Selected) -> None:
     odd = OverflowError("unheard of")
     outcome = world.run(line.make(), world.operation(odd))
