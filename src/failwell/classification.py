@@ -33,7 +33,11 @@ def classify(error: BaseException) -> Kind:
         error: The error to look at.
     """
     error_type: Any = type(error)
-    for entry in _entries(error_type, _generation):
+    certain = _certain  # that of before the look, in case somebody registers a type meanwhile
+    entries = _entries(error_type, _generation)
+    if entries and not callable(entries[0]) and len(certain) < 1024:
+        certain[error_type] = entries[0]
+    for entry in entries:
         kind = _asked(entry, error) if callable(entry) else entry
         if kind != "unknown":
             return kind
@@ -42,7 +46,7 @@ def classify(error: BaseException) -> Kind:
 
 def transient(error: BaseException) -> bool:
     """The default of ``Retry(on=...)``: whether another attempt is worth it."""
-    return classify(error) == "transient"
+    return (_certain.get(error.__class__) or classify(error)) == "transient"
 
 
 def register(*, transient: Iterable[type[BaseException]] = (), permanent: Iterable[type[BaseException]] = ()) -> None:
@@ -64,10 +68,11 @@ def register(*, transient: Iterable[type[BaseException]] = (), permanent: Iterab
             if not (isinstance(error_type, type) and issubclass(error_type, BaseException)):
                 raise TypeError(f"register({kind}=...) takes exception types, got {error_type!r}")
             found[error_type] = kind
-    global _generation
+    global _generation, _certain
     with _lock:
         _registered.update(found)
         _generation += 1  # what somebody has just looked up, and not kept yet, is out of date
+        _certain = {}
 
 
 # --- how some errors are asked -------------------------------------------------------------------
@@ -212,6 +217,7 @@ KNOWN: Mapping[str, Kind | Callable[[Any], Kind]] = {
 
 _registered: dict[type[BaseException], Kind] = {}
 _generation = 0
+_certain: dict[type[BaseException], Kind] = {}  # error types of which all errors are of one kind
 _lock = threading.Lock()
 
 

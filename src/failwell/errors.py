@@ -114,12 +114,14 @@ class DeadlineExceeded(RecoveryError, TimeoutError):
 
     Attributes:
         seconds: The time that there was in all.
+        at: The monotonic time that was the deadline, if it is known.
     """
 
-    def __init__(self, seconds: float, operation: str = "operation") -> None:
+    def __init__(self, seconds: float, operation: str = "operation", at: float | None = None) -> None:
         super().__init__(f"{operation} was not done by its deadline of {seconds:g} s")
         self.seconds = seconds
         self.operation = operation
+        self.at = at
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.seconds, self.operation), self.__dict__
@@ -161,6 +163,10 @@ class SagaError(RecoveryError):
         return again, (self.cause, self.compensated, self.failures), self.__dict__
 
 
+# Where everybody is turned away, an error is made for each call and read by hardly anyone: what it says is put
+# together when somebody asks, and slots cost less than a dictionary.
+
+
 class CircuitOpenError(RecoveryError):
     """A circuit breaker refused a call because too many calls before it failed.
 
@@ -170,11 +176,15 @@ class CircuitOpenError(RecoveryError):
             and stays so. What opened it is the ``__cause__``.
     """
 
+    __slots__ = ("operation", "retry_after")
+
     def __init__(self, operation: str = "operation", retry_after: float | None = None) -> None:
         self.operation = operation
         self.retry_after = retry_after
-        when = "until it is reset" if retry_after is None else f"for another {retry_after:.3g} s"
-        super().__init__(f"{operation} was not called: its circuit is open {when}")
+
+    def __str__(self) -> str:
+        when = "until it is reset" if self.retry_after is None else f"for another {self.retry_after:.3g} s"
+        return f"{self.operation} was not called: its circuit is open {when}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.operation, self.retry_after), self.__dict__
@@ -205,10 +215,14 @@ class RateLimitedError(RecoveryError):
         retry_after: Seconds after which a call is admitted.
     """
 
+    __slots__ = ("operation", "retry_after")
+
     def __init__(self, operation: str = "operation", retry_after: float = 0.0) -> None:
         self.operation = operation
         self.retry_after: float = retry_after  # pyright: ignore[reportIncompatibleVariableOverride] # a narrower promise
-        super().__init__(f"{operation} was not called: its rate limit is exceeded for another {retry_after:.3g} s")
+
+    def __str__(self) -> str:
+        return f"{self.operation} was not called: its rate limit is exceeded for another {self.retry_after:.3g} s"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.operation, self.retry_after), self.__dict__
@@ -221,10 +235,14 @@ class BulkheadFullError(RecoveryError):
         operation: The operation that was not called.
     """
 
+    __slots__ = ("operation", "reason")
+
     def __init__(self, operation: str = "operation", message: str = "its bulkhead is full") -> None:
         self.operation = operation
         self.reason = message
-        super().__init__(f"{operation} was not called: {message}")
+
+    def __str__(self) -> str:
+        return f"{self.operation} was not called: {self.reason}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.operation, self.reason), self.__dict__
@@ -242,10 +260,14 @@ class ConcurrencyLimitedError(RecoveryError):
         limit: How many calls the limit lets through at the moment.
     """
 
+    __slots__ = ("limit", "operation")
+
     def __init__(self, operation: str = "operation", limit: int = 0) -> None:
         self.operation = operation
         self.limit = limit
-        super().__init__(f"{operation} was not called: {limit} calls are under way, which is the limit at the moment")
+
+    def __str__(self) -> str:
+        return f"{self.operation} was not called: {self.limit} calls are under way, which is the limit at the moment"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.operation, self.limit), self.__dict__
@@ -259,11 +281,15 @@ class LoadShedError(RecoveryError):
         priority: The priority of the call.
     """
 
+    __slots__ = ("operation", "priority", "retry_after")
+
     def __init__(self, operation: str = "operation", priority: object = "", retry_after: float | None = None) -> None:
         self.operation = operation
         self.priority = priority
         self.retry_after = retry_after
-        super().__init__(f"{operation} was not called: calls of priority {priority} are shed at the moment")
+
+    def __str__(self) -> str:
+        return f"{self.operation} was not called: calls of priority {self.priority} are shed at the moment"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.operation, self.priority, self.retry_after), self.__dict__

@@ -83,7 +83,14 @@ def matching(name: str, on: Any) -> Matches:
         raise TypeError(f"{name} must be an exception type, a tuple of them or a predicate, got {on!r}")
     if is_async(on):
         raise TypeError(f"{name} must be a plain predicate, got the async function {name_of(on)}")
-    return lambda error: not isinstance(error, UnexpectedAwaitable) and on(_unpacked(error))
+
+    def asked(error: Exception) -> object:
+        kind = error.__class__
+        if kind is UnexpectedAwaitable:
+            return False
+        return on(_unpacked(error) if kind is _Stopped else error)
+
+    return asked
 
 
 def _is_error_type(one: Any) -> bool:

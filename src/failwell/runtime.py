@@ -411,6 +411,8 @@ class _Here:
         return time.time()
 
     def time_left(self) -> float:
+        if deadline.get() is None:
+            return _FOR_EVER
         until = current_deadline()
         return _FOR_EVER if until is None else until - self.now()
 
@@ -619,6 +621,21 @@ def _one_turn() -> Generator[None, None, None]:
     yield
 
 
+class _Nothing:
+    """Nothing to wait for: awaiting it costs less than a coroutine that does nothing."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self) -> None:
+        self._end: Generator[Any, None, None] = cast("Any", iter(()))
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._end  # it is at its end, and stays there
+
+
+_NOTHING = _Nothing()
+
+
 async def _settled(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
@@ -632,12 +649,14 @@ class AsyncRuntime(_Here):
 
     __slots__ = ()
 
-    async def announce(
+    def announce(
         self, callback: Callable[[Any], object] | None, event: EventType[P], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
+    ) -> Awaitable[None]:
         if callback is None and not bus.active:
-            return
-        happened = event(*where(self.layer, self.operation, self.now()), *args, **kwargs)
+            return _NOTHING
+        return self._announced(callback, event(*where(self.layer, self.operation, self.now()), *args, **kwargs))
+
+    async def _announced(self, callback: Callable[[Any], object] | None, happened: Event) -> None:
         if bus.active:
             bus.publish(happened)
         if callback is not None:

@@ -223,16 +223,22 @@ class CircuitBreaker(Policy):
         circuit: Circuit = rt.state
         permit = circuit.door
         if permit is None:
-            recovery = self._comes_back
-            now, feature = rt.now(), None
-            if recovery.feature is not None and circuit.state_at(now) is HALF_OPEN:
-                says = functools.partial(recovery.feature, **call.kwargs) if call.kwargs else recovery.feature
-                feature = await rt.decide("feature", recovery.features, says, *call.args)
-                now = rt.now()
-            answer = circuit.admit(now, self._limits, feature)
+            now = rt.now()
+            shut = circuit.shut
+            answer: Permit | Refusal
+            if shut is not None and now < shut.until:
+                answer = shut
+            else:
+                recovery, feature = self._comes_back, None
+                if recovery.feature is not None and circuit.state_at(now) is HALF_OPEN:
+                    says = functools.partial(recovery.feature, **call.kwargs) if call.kwargs else recovery.feature
+                    feature = await rt.decide("feature", recovery.features, says, *call.args)
+                    now = rt.now()
+                answer = circuit.admit(now, self._limits, feature)
             if isinstance(answer, Refusal):
-                rt.emit(Rejected, answer.reason, answer.retry_after)
-                raise CircuitOpenError(rt.operation, answer.retry_after) from answer.cause
+                wait = None if answer.until == math.inf else left(answer.until, now)
+                rt.emit(Rejected, answer.reason, wait)
+                raise CircuitOpenError(rt.operation, wait) from answer.cause
             permit = answer
         started = 0.0
         try:
@@ -408,12 +414,15 @@ class Permit:
         self.feature = feature
 
 
-class Refusal(NamedTuple):
-    """Why a call is not made, after how many seconds one will be, and the failure that all began with."""
+class Refusal:
+    """Why a call is not made, until when none is, and the failure that all began with."""
 
-    reason: str
-    retry_after: float | None
-    cause: Exception | None
+    __slots__ = ("cause", "reason", "until")
+
+    def __init__(self, reason: str, until: float, cause: Exception | None) -> None:
+        self.reason = reason
+        self.until = until
+        self.cause = cause
 
 
 class _Limits(NamedTuple):
@@ -469,6 +478,7 @@ class Circuit:
         """Begin anew in a state. Results that are still to come find their permits unknown."""
         self._state = state
         self.door = Permit() if state in {CLOSED, DISABLED} else None
+        self.shut: Refusal | None = None  # while open, the answer to everybody; replaced whole, so it needs no lock
         self.failures = failures  # while closed those in a row, else those that opened it
         self._cause = cause
         self._due = due  # when an open circuit becomes half-open; None: nobody has looked yet
@@ -486,21 +496,22 @@ class Circuit:
             if self.door is not None:  # it was closed since the caller looked
                 return self.door
             if self._state is FORCED_OPEN:
-                return Refusal("circuit forced open", None, self._cause)
+                return Refusal("circuit forced open", math.inf, self._cause)
             recovery = self._recovering(now, limits)
             self._lapse(now)
             if self._state is OPEN:
                 if self.has_given_up:
-                    return Refusal("circuit open until it is reset", None, self._cause)
-                return Refusal("circuit open", left(self._due or 0.0, now), self._cause)
+                    return Refusal("circuit open until it is reset", math.inf, self._cause)
+                self.shut = Refusal("circuit open", self._due or 0.0, self._cause)
+                return self.shut
             if recovery.one_by_one:
                 for late in [permit for permit, until in self._probes.items() if now >= until]:
                     del self._probes[late]
                 if len(self._probes) >= limits.half_open_max_calls:
-                    return Refusal("probe under way", left(min(self._probes.values()), now), self._cause)
+                    return Refusal("probe under way", min(self._probes.values()), self._cause)
             probe = Probe(now, limits.recovery_timeout, feature)
             if not recovery.should_attempt_recovery(probe):
-                return Refusal("not back yet", recovery.retry_after(probe), self._cause)
+                return Refusal("not back yet", now + recovery.retry_after(probe), self._cause)
             permit = Permit(True, self._is_news, feature)
             self._is_news = False
             self._probes[permit] = now + limits.recovery_timeout
