@@ -22,6 +22,7 @@ GROUND = (
     "recorded",
     "events",
     "runtime",
+    "flight",
     "switch",
     "derive",
     "policy",

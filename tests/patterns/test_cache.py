@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -492,7 +495,7 @@ def test_whoever_is_cancelled_whenever_the_others_get_their_answer(cancellations
         assert all(one == "answer" or isinstance(one, asyncio.CancelledError) for one in found)
         gone = {who for who, _ in cancellations}
         assert all(one == "answer" for who, one in enumerate(found) if who not in gone)
-        assert cached.__failwell__.layers[0].live_state()._flights == {}
+        assert cached.__failwell__.layers[0].live_state().under_way == {}
 
     virtual.run(main())
 
@@ -519,6 +522,53 @@ def test_an_abandoned_thread_keeps_nothing() -> None:
         assert (answer.value, len(cache.live_state().entries)) == ("in time", 2)
 
 
+def test_a_thread_that_is_abandoned_before_its_call_keeps_nobody_waiting() -> None:
+    def slowly(item: str) -> str:
+        time.sleep(3)
+        return item
+
+    operation = World(asynchronous=False).operation("answer")
+    cache = Cache(60, key=slowly)
+    with virtual.clock():
+        assert isinstance((Timeout(2) >> cache).outcome(operation, "item").error, errors.TimeoutExceeded)
+        time.sleep(5)
+        answer = (Timeout(4) >> cache).outcome(operation, "item")
+        assert (answer.value, len(operation.log.calls)) == ("answer", 1)
+
+
+def test_an_error_is_let_go_of_once_nobody_has_it(world: World) -> None:
+    class Refused(ValueError):
+        """One that can be watched."""
+
+    kept: list[weakref.ref[Any]] = []
+
+    def load() -> None:
+        error = Refused("down")
+        kept.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error  # or this very frame would keep it alive
+
+    cached: Any = Cache(60)(world.of(load))
+
+    def fail() -> Any:
+        with suppress(ValueError):
+            return cached()
+
+    async def fail_async() -> None:
+        with suppress(ValueError):
+            await cached()
+
+    gc.collect()
+    gc.disable()
+    try:
+        world.do(fail_async if world.asynchronous else fail)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
 def test_a_call_inside_of_its_own_call_does_not_wait_for_itself(world: World) -> None:
     depth: list[int] = []
 
@@ -539,14 +589,14 @@ def test_an_answer_that_came_between_look_and_turn_is_taken(monkeypatch: pytest.
     calls: list[int] = []
     cached = Cache(60, degraded="store")(lambda: calls.append(1))
     memory = cached.__failwell__.layers[0].live_state()  # type: ignore[attr-defined]
-    join = memory.join
+    board = memory.board
 
-    def late(key: Hashable) -> Any:  # what another thread may do meanwhile
+    def late(key: Hashable, shares: bool) -> Any:  # what another thread may do meanwhile
         if not memory.entries:
             memory.entries[key] = Entry("theirs", time.monotonic(), time.monotonic() + 60, degraded=True)
-        return join(key)
+        return board(key, shares)
 
-    monkeypatch.setattr(memory, "join", late)
+    monkeypatch.setattr(memory, "board", late)
     assert (cached(), calls) == ("theirs", [])
 
 
@@ -796,9 +846,17 @@ def test_situations_are_those_that_can_be() -> None:
     assert list(Cache(float("inf"), stale_if_error=1).situations()) == ["miss", "fresh"]
 
 
+def test_the_situation_is_that_of_the_answer_that_was_stored_last() -> None:
+    cache = Cache(10, stale_if_error=5)
+    memory = cache.live_state()
+    assert cache.situation(memory, 0) == "miss"
+    memory.entries["key"] = Entry("answer", 0.0, 10.0)
+    assert [cache.situation(memory, now) for now in (9.9, 10, 14.9, 15)] == ["fresh", "stale", "stale", "miss"]
+
+
 def test_a_prepared_situation_holds_one_answer_for_any_key() -> None:
     memory = Cache(60).situations()["fresh"]()
-    flight, leads = memory.join("key")
+    flight, leads = memory.board("key", True)
     assert leads
     assert memory.set("key", flight, 1) is False  # it brought nothing
     flight.answer = Entry("new", 0, 1)

@@ -991,7 +991,7 @@ def test_no_refresh_is_needless_and_no_caller_is_left_behind(
         task.cancel()
 
     answers = virtual.run(main())
-    assert policy.live_state().flight is None
+    assert policy.live_state().under_way == {}
     assert all(count <= 2 for count in attempts.values())
     for place, answer in enumerate(answers):
         if isinstance(answer, AuthenticationError):
@@ -1029,7 +1029,7 @@ def in_threads(seconds: float) -> None:
 
     hammer(work, seconds=seconds)
     assert len(issuer.asked) <= times_revoked[0] + 1
-    assert policy.live_state().flight is None
+    assert policy.live_state().under_way == {}
 
 
 def test_threads_share_each_refresh() -> None:

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, Protocol, cast
 
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
+from failwell.flight import Flight, Flights
 from failwell.policy import On, Policy, matching, number, protected
-from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of, refuse_awaitable
+from failwell.runtime import Runtime, UnexpectedAwaitable, name_of, refuse_awaitable
 
 __all__ = ["Cache", "Entry", "Store"]
 
@@ -146,50 +144,53 @@ class Cache(Policy):
             return entry.value
         rt.emit(CacheMiss)
 
-        flight, leads = memory.join(key) if self.single_flight else (_Flight(memory.era), True)
-        while not leads:
-            await rt.wait(flight.landed)
-            if flight.answer is not None:
-                return _shared(flight.answer, rt)
-            if flight.error is not None:
-                raise flight.error.with_traceback(flight.traceback)
-            flight, leads = memory.join(key)  # the one who led was cancelled
+        flight, leads = memory.board(key, self.single_flight)
+        try:
+            while not leads:
+                await rt.wait(flight.landed)
+                if flight.answer is not None:
+                    return _shared(flight.answer, rt)
+                if flight.error is not None:
+                    raise flight.error.with_traceback(flight.traceback)
+                flight, leads = memory.board(key, self.single_flight)  # the one who led was cancelled
 
-        with memory.under_way(key, flight, rt):
-            landed = memory.entries.get(key)
-            if landed is not None and landed is not entry and clock() < landed.fresh_until:
-                flight.answer = landed  # another thread's call landed between our look and our turn
-                return _shared(landed, rt)
-            try:
-                value, degraded = await rt.graded(call)
-            except UnexpectedAwaitable:
-                raise
-            except Exception as error:
-                now = clock()
-                if entry is None or now >= entry.fresh_until + self.stale_if_error or not self._may_hide(error):
-                    flight.error, flight.traceback = error, error.__traceback__
-                    raise
-                rt.emit(StaleServed, now - entry.stored_at, error)
-                rt.degraded()
-                flight.answer = Entry(entry.value, entry.stored_at, entry.fresh_until, degraded=True)
-                return entry.value
-            now = clock()
-            flight.answer = Entry(value, now, now + self.ttl, degraded)
-            keep = self.ttl + self.stale_if_error
-            if keep == 0 or (degraded and self.degraded == "skip"):
-                return value
-            if self.store is not None:
+            with memory.leading(flight, rt):
+                landed = memory.entries.get(key)
+                if landed is not None and landed is not entry and clock() < landed.fresh_until:
+                    flight.answer = landed  # another thread's call landed between our look and our turn
+                    return _shared(landed, rt)
                 try:
-                    await rt.decide("stored", (None,), self.store.set, key, flight.answer, keep)
+                    value, degraded = await rt.graded(call)
                 except UnexpectedAwaitable:
                     raise
-                except Exception as broken:
-                    rt.emit(StoreFailed, broken)
+                except Exception as error:
+                    now = clock()
+                    if entry is None or now >= entry.fresh_until + self.stale_if_error or not self._may_hide(error):
+                        flight.fail(error)
+                        raise
+                    rt.emit(StaleServed, now - entry.stored_at, error)
+                    rt.degraded()
+                    flight.answer = Entry(entry.value, entry.stored_at, entry.fresh_until, degraded=True)
+                    return entry.value
+                now = clock()
+                flight.answer = Entry(value, now, now + self.ttl, degraded)
+                keep = self.ttl + self.stale_if_error
+                if keep == 0 or (degraded and self.degraded == "skip"):
                     return value
-            elif not memory.set(key, flight, self.max_size):
+                if self.store is not None:
+                    try:
+                        await rt.decide("stored", (None,), self.store.set, key, flight.answer, keep)
+                    except UnexpectedAwaitable:
+                        raise
+                    except Exception as broken:
+                        rt.emit(StoreFailed, broken)
+                        return value
+                elif not memory.set(key, flight, self.max_size):
+                    return value
+                rt.emit(CacheStored, self.ttl, degraded)
                 return value
-            rt.emit(CacheStored, self.ttl, degraded)
-            return value
+        finally:
+            del flight  # a frame and its own traceback would keep each other alive
 
     def clear(self) -> None:
         """Forget all answers that are kept in memory; what is being loaded now is not kept either."""
@@ -233,23 +234,6 @@ class Cache(Policy):
 _CACHED = "the stored answer"
 
 
-class _Flight:
-    """One call that several callers wait for."""
-
-    __slots__ = ("answer", "era", "error", "landed", "traceback")
-
-    def __init__(self, era: int) -> None:
-        self.era = era
-        self.landed = Signal()
-        self.answer: Entry | None = None
-        self.error: Exception | None = None
-        self.traceback: Any = None
-
-
-_led: ContextVar[tuple[_Flight, ...]] = ContextVar("failwell_led_flights", default=())
-"""The calls that this context makes for others: inside of one, waiting for it would be waiting for oneself."""
-
-
 def _shared(answer: Entry, rt: Runtime) -> Any:
     """The answer that somebody else got."""
     if answer.degraded:
@@ -257,7 +241,7 @@ def _shared(answer: Entry, rt: Runtime) -> Any:
     return answer.value
 
 
-class _Memory:
+class _Memory(Flights[Entry]):
     """Answers by key, and the calls that are under way.
 
     Reading takes no lock: a hit only marks its entry as used. Room is made by a second chance (the clock
@@ -265,15 +249,14 @@ class _Memory:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self.era = 0  # goes up when something is forgotten: what was asked before must not be kept after
-        self._flights: dict[Hashable, _Flight] = {}
-        self._lock = threading.Lock()
 
-    def set(self, key: Hashable, flight: _Flight, max_size: int) -> bool:
+    def set(self, key: Hashable, flight: Flight[Entry], max_size: int) -> bool:
         """Keep what a flight brought, if nothing was forgotten since it left."""
-        with self._lock:
-            if flight.answer is None or flight.era != self.era:
+        with self.lock:
+            if flight.answer is None or flight.note != self.era:
                 return False
             self.entries.pop(key, None)
             while len(self.entries) >= max_size:
@@ -284,49 +267,26 @@ class _Memory:
             self.entries[key] = flight.answer
             return True
 
-    def join(self, key: Hashable) -> tuple[_Flight, bool]:
-        """The call that is under way for a key, and whether the caller is the one to make it."""
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is None:
-                self._flights[key] = flight = _Flight(self.era)
-                return flight, True
-            return (_Flight(self.era), True) if flight in _led.get() else (flight, False)
-
-    @contextmanager
-    def under_way(self, key: Hashable, flight: _Flight, rt: Any) -> Generator[None]:
-        """While a call is made for all who wait: whatever becomes of it, they wait no longer than its caller does."""
-        led = _led.set((*_led.get(), flight))
-        leave = functools.partial(self._leave, key, flight)
-        lease = rt.lease()
-        if lease is not None:  # in a thread that may be abandoned
-            lease.ended.add(flight, leave)
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # its coroutine was closed from somewhere else
-                _led.reset(led)
-            if lease is not None:
-                lease.ended.discard(flight)
-            leave()
-
-    def _leave(self, key: Hashable, flight: _Flight) -> None:
-        with self._lock:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-        flight.landed.set()
+    def board(self, key: Hashable, shares: bool) -> tuple[Flight[Entry], bool]:
+        """The call to wait for, or to make: one of one's own if it is not shared, or made by what it would wait for."""
+        with self.lock:
+            if shares:
+                flight, leads = self.join(key, self.era)
+                if leads or not flight.is_own:
+                    return flight, leads
+            return Flight(key, self.era), True
 
     def clear(self) -> None:
-        with self._lock:
+        with self.lock:
             self.era += 1
             self.entries.clear()
-            self._flights.clear()
+            self.forget_all()
 
     def discard(self, key: Hashable) -> None:
-        with self._lock:
+        with self.lock:
             self.era += 1
             self.entries.pop(key, None)
-            self._flights.pop(key, None)
+            self.forget(key)
 
 
 class _Prepared(_Memory):
@@ -336,7 +296,7 @@ class _Prepared(_Memory):
         super().__init__()
         self.entries = _Any({"any": entry})
 
-    def set(self, key: Hashable, flight: _Flight, max_size: int) -> bool:
+    def set(self, key: Hashable, flight: Flight[Entry], max_size: int) -> bool:
         return super().set("any", flight, max_size)
 
 

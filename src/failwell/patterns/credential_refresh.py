@@ -9,20 +9,19 @@ Source: RFC 6749, section 1.5 (refresh tokens); RFC 6750, section 3 (the refusal
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast, overload
 
 from failwell.derive import Call
 from failwell.errors import AuthenticationError
 from failwell.events import CredentialRefreshed, CredentialRefreshFailed, CredentialRefreshing
+from failwell.flight import Flight, Flights
 from failwell.policy import On, Pattern, Policy, matching, number, states_apart
-from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of
+from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Credential", "CredentialRefresh", "Refreshable"]
 
@@ -206,13 +205,13 @@ class CredentialRefresh(Policy):
 
         async def refresh() -> None:
             asked = rt.now()
-            rt.emit(CredentialRefreshing, flight.reason)
+            rt.emit(CredentialRefreshing, flight.note)
             try:
                 await rt.decide("credential kept", (None,), self._keep, await rt.invoke(self._fetch), asked)
             except UnexpectedAwaitable:
                 raise
             except Exception as error:
-                flight.error, flight.traceback = error, error.__traceback__
+                flight.fail(error)
                 rt.emit(CredentialRefreshFailed, error)
                 raise
             renewal.done(flight)
@@ -220,25 +219,25 @@ class CredentialRefresh(Policy):
 
         try:
             while True:
-                used, era, under_way = era, renewal.era, renewal.flight
+                used, era, under_way = era, renewal.era, renewal.under_way.get(None)
                 reason = ""
                 if refused is not None and used == era:
                     reason = CredentialRefreshing.REFUSED
                 elif under_way is not None:
-                    if under_way in _led.get():
+                    if under_way.is_own:
                         return await call()  # the refresh needs it for itself, and cannot wait for itself
-                    reason = under_way.reason
+                    reason = under_way.note
                 elif await rt.decide("credential expired", (False, True), self._is_expired):
                     reason = CredentialRefreshing.EXPIRED
                 if reason:
-                    flight, leads = renewal.join(era, reason)
+                    flight, leads = renewal.board(era, reason)
                     while not (leads or flight is _LANDED):
                         await rt.wait(flight.landed)
                         if flight.error is not None:
                             raise self._because_of(refused, flight.error.with_traceback(flight.traceback))
-                        flight, leads = renewal.join(era, reason)  # it is refreshed; or who did that was cancelled
+                        flight, leads = renewal.board(era, reason)  # it is refreshed; or who did that was cancelled
                     if leads:
-                        with renewal.led(flight, None if self.shielded else rt):
+                        with renewal.leading(flight, None if self.shielded else rt):
                             try:
                                 if self.shielded:
                                     await rt.shielded(refresh)
@@ -301,77 +300,29 @@ class CredentialRefresh(Policy):
         return error
 
 
-class _Flight:
-    """One refresh that several callers wait for."""
-
-    __slots__ = ("error", "landed", "reason", "traceback")
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        self.landed = Signal()
-        self.error: Exception | None = None
-        self.traceback: Any = None
-
-
-_LANDED = _Flight("")
+_LANDED = Flight[None]()
 """Somebody else's refresh, which is over and went well."""
 
-_led: ContextVar[tuple[_Flight, ...]] = ContextVar("failwell_led_refreshes", default=())
-"""The refreshes that this context is part of."""
 
-
-class _Renewal:
+class _Renewal(Flights[None]):
     """What all layers around one credential share: how often it was refreshed, and the refresh that is under way."""
 
     def __init__(self, credential: object = None) -> None:
+        super().__init__()
         self.of = id(credential)  # a copy of the credential takes this along, and is another one
         self.origin: Pattern | None = None
         self.era = 0
-        self.flight: _Flight | None = None
-        self._lock = threading.Lock()
 
-    def join(self, era: int, reason: str) -> tuple[_Flight, bool]:
+    def board(self, era: int, reason: str) -> tuple[Flight[None], bool]:
         """The refresh to wait for, and whether the caller is the one to do it; none if one was done since ``era``."""
-        with self._lock:
-            if self.era != era:
-                return _LANDED, False
-            leads = self.flight is None
-            if self.flight is None:
-                self.flight = _Flight(reason)
-            return self.flight, leads
+        with self.lock:
+            return self.join(note=reason) if self.era == era else (_LANDED, False)
 
-    def done(self, flight: _Flight | None = None) -> None:
+    def done(self, flight: Flight[None] = _LANDED) -> None:
         """There is a new credential; from this moment on, nobody has to wait for the refresh that brought it."""
-        with self._lock:
+        with self.lock:
             self.era += 1
-            if self.flight is flight:
-                self.flight = None
-
-    @contextmanager
-    def led(self, flight: _Flight, rt: Any) -> Generator[None]:
-        """While a refresh is done for all who wait: they wait no longer for it than the one who does it.
-
-        ``rt`` is the runtime of that caller, or None if it stays until the refresh is over, whatever happens.
-        """
-        led = _led.set((*_led.get(), flight))
-        leave = functools.partial(self._leave, flight)
-        lease = None if rt is None else rt.lease()
-        if lease is not None:  # in a thread that may be abandoned
-            lease.ended.add(flight, leave)
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # its coroutine was closed from somewhere else
-                _led.reset(led)
-            if lease is not None:
-                lease.ended.discard(flight)
-            leave()
-
-    def _leave(self, flight: _Flight) -> None:
-        with self._lock:
-            if self.flight is flight:
-                self.flight = None
-        flight.landed.set()
+            self.close(flight)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Renewal, ()  # of a copy, which has no credential yet

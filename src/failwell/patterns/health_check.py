@@ -17,17 +17,16 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 from failwell import virtual
 from failwell.derive import Call
 from failwell.errors import DeadlineExceeded, UnavailableError
 from failwell.events import HealthChanged
+from failwell.flight import Flight, Flights
 from failwell.policy import Operation, Pattern, is_async, number
-from failwell.runtime import Runtime, Signal, UnexpectedAwaitable, name_of
+from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["HealthCheck", "HealthRegistry", "HealthReport", "HealthState", "HealthStatus", "health"]
 
@@ -168,17 +167,17 @@ class HealthCheck(Operation):
     async def run(self, call: Call, rt: Runtime) -> HealthStatus:
         watch: _Watch = rt.state
         while True:
-            probing, is_mine = watch.join(rt.now(), self.interval)
+            probing, leads = watch.board(rt.now(), self.interval)
             if probing is None:
                 return self._status(watch.known, rt.now())
-            if is_mine:
+            if leads:
                 break
             await rt.wait(probing.landed)
-            if probing.found is not None:
-                return self._status(probing.found, rt.now())
+            if probing.answer is not None:
+                return self._status(probing.answer, rt.now())
         error: Exception | None = None
         try:
-            with watch.under_way(probing, rt):
+            with watch.leading(probing, rt):
                 started = rt.now()
                 ask = functools.partial(rt.invoke, self.probe, (), None, self._asked)
                 try:
@@ -199,7 +198,7 @@ class HealthCheck(Operation):
                 has_changed = watch.settle(probing, verdict, now, now - started, error, self)
             if has_changed:
                 await rt.announce(self.on_change, HealthChanged, verdict.value, error)
-            return self._status(probing.found or watch.known, now)
+            return self._status(probing.answer or watch.known, now)
         finally:
             del error, probing  # a frame and its own traceback would keep each other alive
 
@@ -300,66 +299,32 @@ class _Known(NamedTuple):
     streak: int = 0  # how many probes in a row found something worse; below 0, something better
 
 
-class _Probing:
-    """A probe under way, for all who want to know."""
-
-    __slots__ = ("found", "landed")
-
-    def __init__(self) -> None:
-        self.landed = Signal()
-        self.found: _Known | None = None
-
-
-_led: ContextVar[tuple[_Probing, ...]] = ContextVar("failwell_led_probes", default=())
-"""The probes that this context makes: inside of one, waiting for it would be waiting for oneself."""
-
-
-class _Watch:
+class _Watch(Flights[_Known]):
     """What is known, and the probe that is under way. Reading takes no lock."""
 
     def __init__(self, known: _Known = _Known()) -> None:  # noqa: B008 - it cannot be changed
+        super().__init__()
         self.known = known
-        self._probing: _Probing | None = None
-        self._lock = threading.Lock()
 
-    def join(self, now: float, interval: float) -> tuple[_Probing | None, bool]:
-        """The probe to wait for, and whether the caller is the one to make it; None if what is known will do."""
-        with self._lock:
+    def board(self, now: float, interval: float) -> tuple[Flight[_Known] | None, bool]:
+        """The probe to wait for, and whether the caller is the one to make it; None if what is known has to do."""
+        with self.lock:
             if self.known.checked is not None and now - self.known.checked < interval:
                 return None, False
-            if self._probing is None:
-                self._probing = _Probing()
-                return self._probing, True
-            return (None if self._probing in _led.get() else self._probing), False
-
-    @contextmanager
-    def under_way(self, probing: _Probing, rt: Any) -> Generator[None]:
-        """While a probe is made for all who wait: whatever becomes of it, they wait no longer than its caller does."""
-        led = _led.set((*_led.get(), probing))
-        leave = functools.partial(self._leave, probing)
-        lease = rt.lease()
-        if lease is not None:  # in a thread that may be abandoned
-            lease.ended.add(probing, leave)
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # its coroutine was closed from somewhere else
-                _led.reset(led)
-            if lease is not None:
-                lease.ended.discard(probing)
-            leave()
-
-    def _leave(self, probing: _Probing) -> None:
-        with self._lock:
-            if self._probing is probing:
-                self._probing = None
-        probing.landed.set()
+            probing, leads = self.join()
+            return None if probing.is_own else probing, leads
 
     def settle(
-        self, probing: _Probing, verdict: HealthState, now: float, took: float, error: Exception | None, by: HealthCheck
+        self,
+        probing: Flight[_Known],
+        verdict: HealthState,
+        now: float,
+        took: float,
+        error: Exception | None,
+        by: HealthCheck,
     ) -> bool:
         """Take note of what a probe found; whether the status is another one now."""
-        with self._lock:
+        with self.lock:
             before = self.known
             status, since, streak = before.status, before.since, 0
             if verdict is not status:
@@ -368,7 +333,7 @@ class _Watch:
                 is_enough = streak in (by.failure_threshold, -by.success_threshold)
                 if is_enough or by.is_stale(before.checked, now):
                     status, since, streak = verdict, now, 0
-            self.known = probing.found = _Known(status, since, now, took, error, streak)
+            self.known = probing.answer = _Known(status, since, now, took, error, streak)
             return status is not before.status
 
 
