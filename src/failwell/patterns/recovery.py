@@ -208,6 +208,7 @@ class AdaptiveRecovery(_Gradual):
         target: How well they must go on average for the share to grow.
         period: How many seconds at least pass before the share changes. After so many one call is let through anyway.
         minimum_calls: How many calls at least are looked at before it does.
+        patience: Seconds for which a share that was too much is not tried again; each time that it was, for longer.
         latency: How long a good answer takes at most, in seconds (default: any time).
         load: How busy the host is, from 0 to 1: ``"cpu"`` or ``"memory"`` (through psutil, the extra ``load``),
             or a function of your own that says so. What it raises, and what is no number, counts as 0.
