@@ -217,7 +217,7 @@ def test_a_link_is_followed(own_folder: Path, capsys: pytest.CaptureFixture[str]
         (["show"], "Missing argument 'PATTERN'"),
         (["show", "retyr"], "there is no pattern 'retyr': did you mean retry?"),
         (["show", "compensating transaction"], "did you mean saga?"),
-        (["show", "xyzzy"], "there are retry, timeout"),
+        (["show", "xyzzy"], f"there are {', '.join(CARDS)}"),
         (["draw", "xyzzy"], "a stack of your own is module:attribute"),
         (["draw", "own.stack"], "for a stack of your own write module:attribute, e.g. own:stack"),
         (["draw", "own.py:stack"], "write own:stack, without .py"),

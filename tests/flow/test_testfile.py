@@ -20,7 +20,10 @@ from tests.flow.stacks import FUNCTIONS, stacks
 HEAD = """
 from failwell import *
 from failwell.backoff import *
+from tests.flow.stacks import Held, Purse
 class Busy(Exception): ...
+def expired(): ...
+purse = Purse(lambda: True)
 """ + "".join(f"async def {name}(*args): ...\n" for name in FUNCTIONS)
 
 

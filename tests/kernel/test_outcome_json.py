@@ -72,6 +72,7 @@ contexts = st.none() | st.builds(
 OF_A_FIELD: dict[str, st.SearchStrategy[Any]] = {
     "str": names,
     "int": st.integers(),
+    "int | None": st.none() | st.integers(),
     "float": numbers,
     "bool": st.booleans(),
     "float | None": st.none() | numbers,
