@@ -475,7 +475,6 @@ def test_callbacks_get_the_events_and_one_that_fails_changes_nothing(world: Worl
     assert [type(event) for event in seen] == [CircuitOpened, CircuitHalfOpened, CircuitClosed]
 
 
-@pytest.mark.peers("pybreaker")
 def test_an_error_that_is_none_of_its_business_counts_neither_way(world: World) -> None:
     no_such_page = LookupError("no such page")
     operation = world.operation(DOWN, no_such_page, DOWN, no_such_page, "back")
@@ -522,7 +521,6 @@ def test_what_is_no_exception_passes_and_gives_its_place_back(world: World, erro
     assert (breaker.state, breaker.failure_count) == ("closed", 0)
 
 
-@pytest.mark.peers("purgatory")
 def test_each_rejection_is_a_new_error(world: World) -> None:
     once = CircuitBreaker(1)(world.operation(DOWN))
     _, *refused = in_turn(world, *[once] * 4)
@@ -683,7 +681,6 @@ def test_a_hundred_callers_that_fail_together_open_it_once() -> None:
     assert [type(event) for event in virtual.run(main())] == [CircuitOpened]
 
 
-@pytest.mark.peers("circuitbreaker", "hyx", "purgatory")
 @pytest.mark.parametrize("places", [1, 3])
 def test_of_a_hundred_callers_only_as_many_probe_as_may(places: int) -> None:
     operation = World(True).operation(DOWN, "back", takes=1)
@@ -704,7 +701,6 @@ def test_of_a_hundred_callers_only_as_many_probe_as_may(places: int) -> None:
     assert len(operation.log.calls) == 1 + places
 
 
-@pytest.mark.peers("circuitbreaker")
 @pytest.mark.parametrize("ends", ["answer", DOWN])
 def test_what_began_while_it_was_closed_says_nothing_about_later(ends: Any) -> None:
     async def main() -> None:
@@ -722,7 +718,6 @@ def test_what_began_while_it_was_closed_says_nothing_about_later(ends: Any) -> N
     virtual.run(main())
 
 
-@pytest.mark.peers("circuitbreaker", "hyx", "purgatory", "pyfailsafe")
 def test_a_failure_from_before_the_last_outage_does_not_count_after_it() -> None:
     async def main() -> None:
         breaker = CircuitBreaker(1, 10)
@@ -738,7 +733,6 @@ def test_a_failure_from_before_the_last_outage_does_not_count_after_it() -> None
     virtual.run(main())
 
 
-@pytest.mark.peers("purgatory")
 def test_a_cancelled_probe_gives_its_place_back_and_judges_nothing() -> None:
     async def main() -> None:
         breaker = CircuitBreaker(1, 10)
@@ -770,7 +764,6 @@ def test_a_probe_that_is_cancelled_while_its_callback_runs_gives_its_place_back(
     virtual.run(main())
 
 
-@pytest.mark.peers("interlock-cb")
 @pytest.mark.parametrize("ends", ["answer", DOWN])
 def test_a_probe_that_hangs_blocks_it_no_longer_than_an_open_circuit_would(ends: Any) -> None:
     async def main() -> None:
@@ -795,7 +788,6 @@ def test_a_probe_that_hangs_blocks_it_no_longer_than_an_open_circuit_would(ends:
     virtual.run(main())
 
 
-@pytest.mark.peers("purgatory")
 def test_a_call_that_is_cancelled_counts_neither_way() -> None:
     async def main() -> None:
         breaker = CircuitBreaker(1)
@@ -809,7 +801,6 @@ def test_a_call_that_is_cancelled_counts_neither_way() -> None:
     virtual.run(main())
 
 
-@pytest.mark.peers("purgatory")
 def test_a_clock_that_is_set_back_keeps_it_open_no_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     breaker = CircuitBreaker(1, 10)
     once = breaker(world.operation(DOWN, "back"))
@@ -817,7 +808,6 @@ def test_a_clock_that_is_set_back_keeps_it_open_no_longer(world: World, monkeypa
     assert found[-1] == "back"
 
 
-@pytest.mark.peers("pybreaker")
 def test_calls_of_several_threads_do_not_wait_for_each_other() -> None:
     together = threading.Barrier(8, timeout=10)
     protected = CircuitBreaker(failure_rate=0.5, slow_call=5.0)(lambda: together.wait() >= 0)

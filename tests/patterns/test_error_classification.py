@@ -146,7 +146,6 @@ def test_an_error_that_cannot_be_asked_is_unknown_and_does_not_hide_itself(world
     assert world.run(Retry(3, ONE), world.operation(error)).error is error
 
 
-@pytest.mark.peers("hyx", "pyfailsafe", "tenacity")
 def test_only_what_may_pass_is_tried_again(world: World) -> None:
     for error, calls in ((ConnectionError(), 3), (ValueError(), 1), (RuntimeError(), 1)):
         operation = world.operation(error)

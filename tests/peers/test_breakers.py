@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import circuitbreaker
 import failsafe
 import purgatory
+import pybreaker
 import pytest
 from failsafe.circuit_breaker import CircuitBreaker as FailsafeBreaker
 from hyx.circuitbreaker import consecutive_breaker
 from interlock import CircuitBreaker as InterlockBreaker
-from interlock import Config
+from interlock import CircuitOpenError, Config
 from purgatory.domain.model import OpenedState
 
 from tests.peers.claims import breaks
@@ -120,7 +123,7 @@ def test_more_than_one_of_a_hundred_callers_probes(peer: str) -> None:
     assert asyncio.run(main()) > 1
 
 
-@breaks("circuit_breaker::test_a_cancelled_probe_gives_its_place_back_and_judges_nothing", "purgatory")
+@breaks("circuit_breaker::test_a_call_that_is_cancelled_counts_neither_way", "purgatory")
 def test_a_cancelled_call_counts_as_a_failure(peer: str) -> None:
     async def main() -> None:
         service = Service()
@@ -156,7 +159,7 @@ def test_a_cancelled_probe_closes_it(peer: str) -> None:
 
 
 @breaks(
-    "circuit_breaker::test_what_began_while_it_was_closed_says_nothing_about_later",
+    "circuit_breaker::test_a_failure_from_before_the_last_outage_does_not_count_after_it",
     "circuitbreaker",
     "hyx",
     "purgatory",
@@ -203,3 +206,96 @@ def test_all_rejections_are_one_object(peer: str) -> None:
 
     first, *others = asyncio.run(main())
     assert others == [first, first]
+
+
+@breaks("circuit_breaker::test_what_began_while_it_was_closed_says_nothing_about_later", "circuitbreaker")
+def test_a_success_from_before_it_opened_closes_it(peer: str) -> None:
+    breaker = circuitbreaker.CircuitBreaker(failure_threshold=1, recovery_timeout=60, name="late success")
+
+    async def main() -> None:
+        service = Service()
+        guarded: Operation = breaker(service.call)  # pyright: ignore[reportAssignmentType] # it is async, as the service is
+        service.gate = gate = asyncio.Event()
+        late = asyncio.create_task(guarded())
+        await asyncio.sleep(0)
+        service.gate = None
+        with contextlib.suppress(ConnectionError):
+            await guarded()
+        assert breaker.opened
+        service.fails = False
+        gate.set()
+        await late
+
+    asyncio.run(main())
+    assert breaker.closed
+
+
+@breaks("circuit_breaker::test_a_probe_that_hangs_blocks_it_no_longer_than_an_open_circuit_would", "interlock-cb")
+def test_a_probe_that_hangs_keeps_everybody_out(peer: str) -> None:
+    async def main() -> int:
+        service = Service()
+        guarded = await tripped(GUARDS[peer], service)
+        await asyncio.sleep(2 * SOON)
+        service.gate = asyncio.Event()
+        probe = asyncio.create_task(guarded())
+        await asyncio.sleep(5 * SOON)
+        service.calls = 0
+        with pytest.raises(CircuitOpenError):
+            await guarded()
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
+        return service.calls
+
+    assert asyncio.run(main()) == 0
+
+
+@breaks("circuit_breaker::test_a_clock_that_is_set_back_keeps_it_open_no_longer", "purgatory")
+def test_a_clock_that_is_set_back_keeps_it_open(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+
+    async def main() -> None:
+        service = Service()
+        guarded = await tripped(GUARDS[peer], service)
+        monkeypatch.setattr(time, "time", lambda: real() - 3600)
+        await asyncio.sleep(2 * SOON)
+        service.fails = False
+        await guarded()
+
+    with pytest.raises(OpenedState):
+        asyncio.run(main())
+
+
+@breaks("circuit_breaker::test_an_error_that_is_none_of_its_business_counts_neither_way", "pybreaker")
+def test_an_error_that_does_not_count_closes_it(peer: str) -> None:
+    breaker = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=SOON, exclude=[LookupError])
+
+    def fail(error: type[Exception]) -> None:
+        raise error
+
+    with contextlib.suppress(pybreaker.CircuitBreakerError):
+        breaker.call(fail, ConnectionError)
+    assert breaker.current_state == "open"
+    time.sleep(2 * SOON)
+    with pytest.raises(LookupError):
+        breaker.call(fail, LookupError)
+    assert breaker.current_state == "closed"
+
+
+@breaks("circuit_breaker::test_calls_of_several_threads_do_not_wait_for_each_other", "pybreaker")
+def test_calls_of_several_threads_are_made_one_after_the_other(peer: str) -> None:
+    breaker = pybreaker.CircuitBreaker()
+    inside = most = 0
+
+    def call() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(SOON)
+        inside -= 1
+
+    threads = [threading.Thread(target=breaker.call, args=(call,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
