@@ -210,11 +210,11 @@ def test_all_rejections_are_one_object(peer: str) -> None:
 
 @breaks("circuit_breaker::test_what_began_while_it_was_closed_says_nothing_about_later", "circuitbreaker")
 def test_a_success_from_before_it_opened_closes_it(peer: str) -> None:
-    breaker = circuitbreaker.CircuitBreaker(failure_threshold=1, recovery_timeout=60, name="late success")
+    breaker: Any = circuitbreaker.CircuitBreaker(failure_threshold=1, recovery_timeout=60, name="late success")
 
     async def main() -> None:
         service = Service()
-        guarded: Operation = breaker(service.call)  # pyright: ignore[reportAssignmentType] # it is async, as the service is
+        guarded = breaker(service.call)
         service.gate = gate = asyncio.Event()
         late = asyncio.create_task(guarded())
         await asyncio.sleep(0)
