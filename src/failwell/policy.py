@@ -115,6 +115,46 @@ def number(name: str, value: Any, *, whole: bool = False) -> None:
         raise ValueError(f"{name} must be a number of a sensible size, got one of {value.bit_length():,} bits")
 
 
+# The same for parameters that several patterns have, each given by its name: `at_least(1, max_queue=max_queue)`.
+
+
+def at_least(least: int, **values: Any) -> None:
+    """Refuse parameters that are no whole numbers, or are below ``least``."""
+    for name, value in values.items():
+        number(name, value, whole=True)
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value!r}")
+
+
+def not_negative(**values: Any) -> None:
+    """Refuse parameters that are no seconds, or negative; infinite ones are for ever."""
+    for name, value in values.items():
+        number(name, value)
+        if not value >= 0:
+            raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}")
+
+
+def flag(**values: Any) -> None:
+    """Refuse parameters that are neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def optional_text(**values: Any) -> None:
+    """Refuse parameters that are neither a text nor None."""
+    for name, value in values.items():
+        if not (value is None or isinstance(value, str)):
+            raise TypeError(f"{name} must be a text, got {value!r}")
+
+
+def optional_callable(**values: Any) -> None:
+    """Refuse parameters that cannot be called and are not None."""
+    for name, value in values.items():
+        if not (value is None or callable(value)):
+            raise TypeError(f"{name} must be callable, got {value!r}")
+
+
 states_apart: ContextVar[dict[Pattern, Any] | None] = ContextVar("failwell_states_apart", default=None)
 """Where foreign code is explored: the states that policies have there instead of their live ones."""
 

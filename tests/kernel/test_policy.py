@@ -13,7 +13,20 @@ import pytest
 
 import failwell
 from failwell import Cache, Fallback, Policy, Retry, Stack, Timeout, backoff, errors, virtual
-from failwell.policy import Operation, Pattern, Protected, _Stopped, is_async, matching, protected
+from failwell.policy import (
+    Operation,
+    Pattern,
+    Protected,
+    _Stopped,
+    at_least,
+    flag,
+    is_async,
+    matching,
+    not_negative,
+    optional_callable,
+    optional_text,
+    protected,
+)
 from failwell.runtime import UnexpectedAwaitable, name_of
 from tests.kernel.world import World
 
@@ -438,3 +451,45 @@ def test_a_call_that_is_closed_from_another_context_is_closed_quietly() -> None:
     for call in (Retry(2, retry_result=lambda result: False)(operation)(), Retry().outcome(operation)):
         contextvars.copy_context().run(call.send, None)
         call.close()
+
+
+# --- what parameters may be ---
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad", "error", "message"),
+    [
+        (functools.partial(at_least, 2), [2, 3], 1, ValueError, "calls must be at least 2, got 1"),
+        (functools.partial(at_least, 0), [0], -1, ValueError, "calls must be at least 0, got -1"),
+        (functools.partial(at_least, 1), [1], 1.5, TypeError, "calls must be a whole number, got 1.5"),
+        (functools.partial(at_least, 1), [1], True, TypeError, "calls must be a whole number, got True"),
+        (
+            not_negative,
+            [0, 0.5, float("inf")],
+            -0.1,
+            ValueError,
+            "calls must be a number of seconds that is not negative, got -0.1",
+        ),
+        (
+            not_negative,
+            [0],
+            float("nan"),
+            ValueError,
+            "calls must be a number of seconds that is not negative, got nan",
+        ),
+        (not_negative, [0], None, TypeError, "calls must be a number, got None"),
+        (flag, [True, False], 1, TypeError, "calls must be True or False, got 1"),
+        (flag, [True], None, TypeError, "calls must be True or False, got None"),
+        (optional_text, ["", "a", None], b"a", TypeError, "calls must be a text, got b'a'"),
+        (optional_callable, [print, None], "print", TypeError, "calls must be callable, got 'print'"),
+    ],
+)
+def test_a_parameter_that_is_refused_is_named_with_its_value(
+    check: Callable[..., None], good: list[Any], bad: Any, error: type[Exception], message: str
+) -> None:
+    for one in good:
+        check(calls=one)
+        check(first=one, calls=one)
+    with pytest.raises(error) as refused:
+        check(first=good[0], calls=bad)
+    assert str(refused.value) == message

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, cast
 from failwell.derive import Call
 from failwell.errors import ConcurrencyLimitedError, transient
 from failwell.events import LimitChanged, Rejected
-from failwell.policy import On, Policy, matching, number
+from failwell.policy import On, Policy, at_least, matching, number, optional_callable, optional_text
 from failwell.runtime import Runtime
 
 __all__ = ["AdaptiveLimit"]
@@ -70,10 +70,8 @@ class AdaptiveLimit(Policy):
         name: str | None = None,
         on_change: Callable[[LimitChanged], object] | None = None,
     ) -> None:
-        for parameter, value, least in (("min", min, 1), ("max", max, min), ("initial", initial, min)):
-            number(parameter, value, whole=True)
-            if value < least:
-                raise ValueError(f"{parameter} must be at least {least}, got {value!r}")
+        at_least(1, min=min)
+        at_least(min, max=max, initial=initial)
         if initial > max:
             raise ValueError(f"initial must be at most max={max}, got {initial!r}")
         number("tolerance", tolerance)
@@ -87,10 +85,8 @@ class AdaptiveLimit(Policy):
                 number(parameter, duration)
                 if not cast("float", duration) > 0:
                     raise ValueError(f"{parameter} must be above 0 seconds, got {duration!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
-        if not (on_change is None or callable(cast("Any", on_change))):
-            raise TypeError(f"on_change must be callable, got {on_change!r}")
+        optional_text(name=name)
+        optional_callable(on_change=on_change)
         self.initial = initial
         self.min = min
         self.max = max

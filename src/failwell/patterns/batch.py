@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 
 from failwell.derive import Call
 from failwell.events import ItemFailed, ItemStarted, ItemSucceeded, Progressed
-from failwell.policy import Operation, Policy, is_async, number
+from failwell.policy import Operation, Policy, at_least, flag, is_async, optional_callable, optional_text
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Batch", "BatchFailure", "BatchItem", "BatchResult"]
@@ -157,23 +157,17 @@ class Batch(Operation):
             raise TypeError(f"process must be callable, got {process!r}")
         if retry is not None and not isinstance(cast("Any", retry), Policy):
             raise TypeError(f"retry must be a policy such as Retry(), got {retry!r}")
-        for parameter, value in (("batch_size", batch_size), ("max_concurrent", max_concurrent)):
-            number(parameter, value, whole=True)
-            if value < 1:
-                raise ValueError(f"{parameter} must be at least 1, got {value!r}")
+        at_least(1, batch_size=batch_size, max_concurrent=max_concurrent)
         for function in (process, getattr(process, "__call__", None)):  # noqa: B004 - not asking if callable
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 raise TypeError(f"{name_of(process)} is a generator function; process must return once")
+        optional_callable(on_item=on_item, on_progress=on_progress)
         self._is_async = is_async(process)
         for parameter, function in (("on_item", on_item), ("on_progress", on_progress)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{parameter} must be callable, got {function!r}")
             if is_async(function) and not self._is_async:
                 raise TypeError(f"{parameter} must be a plain function: nobody awaits it in a batch of plain calls")
-        if not isinstance(cast("Any", keep_results), bool):
-            raise TypeError(f"keep_results must be True or False, got {keep_results!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        flag(keep_results=keep_results)
+        optional_text(name=name)
         self.process = process
         self.retry = retry
         self.batch_size = batch_size

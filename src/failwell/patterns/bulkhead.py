@@ -24,7 +24,7 @@ from failwell import virtual
 from failwell.derive import Call
 from failwell.errors import BulkheadFullError, BulkheadTimeoutError
 from failwell.events import Queued, Rejected
-from failwell.policy import Policy, is_async, number
+from failwell.policy import Policy, at_least, is_async, number, optional_text
 from failwell.runtime import AsyncRuntime, Runtime, Signal, name_of
 
 __all__ = ["Bulkhead"]
@@ -62,20 +62,15 @@ class Bulkhead(Policy):
         threads: int | None = None,
         name: str | None = None,
     ) -> None:
-        for parameter, value, least in (("max_concurrent", max_concurrent, 1), ("max_queue", max_queue, 0)):
-            number(parameter, value, whole=True)
-            if value < least:
-                raise ValueError(f"{parameter} must be at least {least}, got {value!r}")
+        at_least(1, max_concurrent=max_concurrent)
+        at_least(0, max_queue=max_queue)
         if queue_timeout is not None:
             number("queue_timeout", queue_timeout)
             if not queue_timeout > 0:
                 raise ValueError(f"queue_timeout must be above 0 seconds, got {queue_timeout!r}")
         if threads is not None:
-            number("threads", threads, whole=True)
-            if threads < 1:
-                raise ValueError(f"threads must be at least 1, got {threads!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+            at_least(1, threads=threads)
+        optional_text(name=name)
         self.max_concurrent = max_concurrent
         self.max_queue = max_queue
         self.queue_timeout = queue_timeout

@@ -12,12 +12,12 @@ import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
 from failwell.flight import Flight, Flights
-from failwell.policy import On, Policy, matching, number, protected
+from failwell.policy import On, Policy, at_least, flag, matching, not_negative, optional_callable, protected
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of, refuse_awaitable
 
 __all__ = ["Cache", "Entry", "Store"]
@@ -91,19 +91,12 @@ class Cache(Policy):
         degraded: Literal["skip", "store"] = "skip",
         stale_on: On = Exception,
     ) -> None:
-        for name, value in (("ttl", ttl), ("stale_if_error", stale_if_error)):
-            number(name, value)
-            if not value >= 0:
-                raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}")
-        number("max_size", max_size, whole=True)
-        if max_size < 1:
-            raise ValueError(f"max_size must be at least 1, got {max_size!r}")
-        if key is not None and not callable(key):
-            raise TypeError(f"key must be callable, got {key!r}")
+        not_negative(ttl=ttl, stale_if_error=stale_if_error)
+        at_least(1, max_size=max_size)
+        optional_callable(key=key)
         if degraded not in ("skip", "store"):
             raise ValueError(f"degraded must be 'skip' or 'store', got {degraded!r}")
-        if not isinstance(cast("Any", single_flight), bool):
-            raise TypeError(f"single_flight must be True or False, got {single_flight!r}")
+        flag(single_flight=single_flight)
         if store is not None and not (hasattr(store, "get") and hasattr(store, "set")):
             raise TypeError(f"store must have get() and set(), got {store!r}")
         self.ttl = ttl

@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 from failwell.derive import Call
 from failwell.errors import AuthenticationError
 from failwell.events import CredentialRefreshed, CredentialRefreshFailed, CredentialRefreshing
 from failwell.flight import Flight, Flights
-from failwell.policy import On, Pattern, Policy, matching, number, states_apart
+from failwell.policy import On, Pattern, Policy, flag, matching, number, states_apart
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Credential", "CredentialRefresh", "Refreshable"]
@@ -184,8 +184,7 @@ class CredentialRefresh(Policy):
             raise TypeError(f"credential must have refresh() and is_expired, got {_named(given)}")
         if inspect.isroutine(is_expired):
             raise TypeError(f"is_expired of {_named(given)} must be a property or an attribute, it is a method")
-        if not isinstance(cast("Any", shielded), bool):
-            raise TypeError(f"shielded must be True or False, got {shielded!r}")
+        flag(shielded=shielded)
         self.credential = credential
         self.on = on
         self.shielded = shielded

@@ -18,7 +18,18 @@ from typing import Any, NamedTuple, cast
 from failwell.derive import Call
 from failwell.errors import FeatureDisabledError, ReadOnlyError, RecoveryError
 from failwell.events import FeatureDegraded, FeatureRestored, FellBack
-from failwell.policy import On, Operation, is_async, matching, number
+from failwell.policy import (
+    On,
+    Operation,
+    at_least,
+    flag,
+    is_async,
+    matching,
+    not_negative,
+    number,
+    optional_callable,
+    optional_text,
+)
 from failwell.runtime import Runtime, name_of
 
 __all__ = ["Answers", "Degrade", "Feature"]
@@ -64,12 +75,8 @@ class Feature:
             raise TypeError(
                 f"fallback of feature {name!r} must be callable, got {fallback!r}: Fallback.value(x) takes a value"
             )
-        number("last_good", last_good)
-        if not last_good >= 0:
-            raise ValueError(f"last_good must be a number of seconds that is not negative, got {last_good!r}")
-        for flag, value in (("required", required), ("writes", writes)):
-            if not isinstance(cast("Any", value), bool):
-                raise TypeError(f"{flag} must be True or False, got {value!r}")
+        not_negative(last_good=last_good)
+        flag(required=required, writes=writes)
         if writes and last_good:
             raise ValueError(
                 f"last_good of feature {name!r}, which writes, must be 0, got {last_good!r}: "
@@ -192,15 +199,9 @@ class Degrade(Operation):
         for one in names:
             if names.count(one) > 1:
                 raise ValueError(f"two features are named {one!r}: give one of them another name")
-        for parameter, most in (("max_concurrent", max_concurrent), ("max_kept", max_kept)):
-            number(parameter, most, whole=True)
-            if most < 1:
-                raise ValueError(f"{parameter} must be at least 1, got {most!r}")
-        for parameter, fn in (("key", key), ("on_degrade", on_degrade), ("on_restore", on_restore)):
-            if fn is not None and not callable(fn):
-                raise TypeError(f"{parameter} must be callable, got {fn!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        at_least(1, max_concurrent=max_concurrent, max_kept=max_kept)
+        optional_callable(key=key, on_degrade=on_degrade, on_restore=on_restore)
+        optional_text(name=name)
         self.on = on
         self.key = key
         self.max_concurrent = max_concurrent
@@ -316,8 +317,7 @@ class Degrade(Operation):
 
     @read_only.setter
     def read_only(self, value: bool) -> None:
-        if not isinstance(cast("Any", value), bool):
-            raise TypeError(f"read_only must be True or False, got {value!r}")
+        flag(read_only=value)
         self._board.read_only = value
 
     @property

@@ -25,7 +25,7 @@ from failwell.derive import Call
 from failwell.errors import DeadlineExceeded, UnavailableError
 from failwell.events import HealthChanged
 from failwell.flight import Flight, Flights
-from failwell.policy import Operation, Pattern, is_async, number
+from failwell.policy import Operation, Pattern, at_least, flag, is_async, number, optional_callable, optional_text
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["HealthCheck", "HealthRegistry", "HealthReport", "HealthState", "HealthStatus", "health"]
@@ -144,14 +144,9 @@ class HealthCheck(Operation):
                     raise ValueError(f"{parameter} must be above 0 seconds and finite, got {seconds!r}")
         if stale_after is not None and stale_after < interval:
             raise ValueError(f"stale_after must be at least interval, {interval!r}, got {stale_after!r}")
-        for parameter, count in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
-            number(parameter, count, whole=True)
-            if count < 1:
-                raise ValueError(f"{parameter} must be at least 1, got {count!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
-        if on_change is not None and not callable(on_change):
-            raise TypeError(f"on_change must be callable, got {on_change!r}")
+        at_least(1, failure_threshold=failure_threshold, success_threshold=success_threshold)
+        optional_text(name=name)
+        optional_callable(on_change=on_change)
         self.probe = probe
         self.interval = interval
         self.failure_threshold = failure_threshold
@@ -490,8 +485,7 @@ class HealthRegistry:
         given: Any = watched
         if not isinstance(given, Pattern) or type(given).situation is Pattern.situation:
             raise TypeError(f"a health report is about health checks and patterns with situations, got {watched!r}")
-        if not isinstance(cast("Any", critical), bool):
-            raise TypeError(f"critical must be True or False, got {critical!r}")
+        flag(critical=critical)
         if name is None:
             name = watched.known.name if isinstance(watched, HealthCheck) else getattr(watched, "name", None)
         if not (isinstance(name, str) and name):

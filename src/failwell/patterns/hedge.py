@@ -16,7 +16,7 @@ from typing import Any
 
 from failwell.derive import Call
 from failwell.events import Hedged
-from failwell.policy import On, Policy, matching, number
+from failwell.policy import On, Policy, at_least, matching, number
 from failwell.runtime import Runtime
 
 __all__ = ["Hedge"]
@@ -44,9 +44,7 @@ class Hedge(Policy):
         number("delay", delay)
         if not 0 <= delay < float("inf"):
             raise ValueError(f"delay must be a finite number of seconds that is not negative, got {delay!r}")
-        number("max_hedges", max_hedges, whole=True)
-        if max_hedges < 1:
-            raise ValueError(f"max_hedges must be at least 1, got {max_hedges!r}")
+        at_least(1, max_hedges=max_hedges)
         self.delay = delay
         self.max_hedges = max_hedges
         self.on = on

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias, cast
 from failwell.derive import Call
 from failwell.errors import LoadShedError
 from failwell.events import Rejected
-from failwell.policy import Policy, is_async, number
+from failwell.policy import Policy, at_least, is_async, not_negative, number, optional_text
 from failwell.runtime import Runtime, name_of, refuse_awaitable
 
 __all__ = ["LoadShedder"]
@@ -72,13 +72,11 @@ class LoadShedder(Policy):
         load_every: float = 1.0,
         name: str | None = None,
     ) -> None:
-        number("capacity", capacity, whole=True)
-        if capacity < 1:
-            raise ValueError(f"capacity must be at least 1, got {capacity!r}")
+        at_least(1, capacity=capacity)
         if not (isinstance(priority, ContextVar) or callable(cast("Any", priority))):
             raise TypeError(f"priority must be a function of the call's arguments or a ContextVar, got {priority!r}")
         given: Any = priorities
-        if not isinstance(given, (tuple, list)) or not all(isinstance(one, str) for one in cast("Sequence[Any]", given)):
+        if not isinstance(given, (tuple, list)) or not all(isinstance(one, str) for one in cast("list[Any]", given)):
             raise TypeError(f"priorities must be names, the most important first, got {priorities!r}")
         if len(priorities) < 2 or len(set(priorities)) < len(priorities):
             raise ValueError(f"priorities must be two different names or more, got {priorities!r}")
@@ -90,11 +88,8 @@ class LoadShedder(Policy):
             raise ValueError(f"start must be below what is not reserved, {1 - reserve:g}, got {start!r}")
         if load is not None and (not callable(cast("Any", load)) or is_async(load)):
             raise TypeError(f"load must be a plain function that gives a number from 0 to 1, got {load!r}")
-        number("load_every", load_every)
-        if not load_every >= 0:
-            raise ValueError(f"load_every must be a number of seconds that is not negative, got {load_every!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        not_negative(load_every=load_every)
+        optional_text(name=name)
         self.capacity = capacity
         self.priority = priority
         self.priorities = tuple(priorities)

@@ -17,12 +17,12 @@ import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from failwell.derive import Call
 from failwell.errors import RateLimitedError
 from failwell.events import Queued, Rejected
-from failwell.policy import Policy, number
+from failwell.policy import Policy, at_least, not_negative, number, optional_text
 from failwell.runtime import Runtime, Signal
 
 __all__ = ["RateLimiter"]
@@ -63,16 +63,11 @@ class RateLimiter(Policy):
             if not 0 < value < float("inf"):
                 raise ValueError(f"{parameter} must be above 0 and finite, got {value!r}")
         if burst is not None:
-            number("burst", burst, whole=True)
-            if burst < 1:
-                raise ValueError(f"burst must be at least 1, got {burst!r}")
+            at_least(1, burst=burst)
         elif rate != int(rate):
             raise ValueError(f"rate must be a whole number of calls where there is no burst, got {rate!r}: widen per")
-        number("max_wait", max_wait)
-        if not max_wait >= 0:
-            raise ValueError(f"max_wait must be a number of seconds that is not negative, got {max_wait!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        not_negative(max_wait=max_wait)
+        optional_text(name=name)
         self.rate = rate
         self.per = per
         self.burst = burst

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar
 
 from failwell import backoff as delays
 from failwell.derive import Call
 from failwell.errors import retry_after, transient
 from failwell.events import Attempt, GaveUp, Waiting
-from failwell.policy import On, Policy, matching, number
+from failwell.policy import On, Policy, flag, matching, number, optional_callable
 from failwell.runtime import Runtime
 
 __all__ = ["Budget", "Retry"]
@@ -85,11 +85,8 @@ class Retry(Policy):
         known = all(callable(getattr(budget, name, None)) for name in ("deposit", "withdraw"))
         if budget is not None and (isinstance(budget, type) or not known):
             raise TypeError(f"budget must be an object with deposit() and withdraw(), got {budget!r}")
-        for name, function in (("retry_result", retry_result), ("on_retry", on_retry), ("on_give_up", on_give_up)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be callable, got {function!r}")
-        if not isinstance(cast("Any", respect_retry_after), bool):
-            raise TypeError(f"respect_retry_after must be True or False, got {respect_retry_after!r}")
+        optional_callable(retry_result=retry_result, on_retry=on_retry, on_give_up=on_give_up)
+        flag(respect_retry_after=respect_retry_after)
         self.max_attempts = max_attempts
         self.backoff = delays.Exponential(jitter="full") if backoff is None else backoff
         self.on = on

@@ -16,7 +16,7 @@ from typing import Any, cast
 from failwell.derive import Call
 from failwell.errors import UnknownRouteError
 from failwell.events import Routed
-from failwell.policy import Operation, is_async
+from failwell.policy import Operation, is_async, optional_text
 from failwell.runtime import Runtime, name_of
 
 __all__ = ["Router"]
@@ -60,8 +60,7 @@ class Router(Operation):
             raise TypeError(f"select must be callable, got {select!r}")
         if default is not None and default not in routes:
             raise ValueError(f"default must be one of the routes {', '.join(routes)}, got {default!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        optional_text(name=name)
         self.routes = dict(routes)
         self.select = select
         self.default = default

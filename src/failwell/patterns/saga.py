@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from failwell.derive import Call
 from failwell.errors import SagaError, TimeoutExceeded
 from failwell.events import Compensated, Compensating, CompensationFailed, StepCompleted, StepStarted, TimedOut, log
-from failwell.policy import Operation, Policy, is_async, number
+from failwell.policy import Operation, Policy, is_async, number, optional_callable, optional_text
 from failwell.runtime import LATE, Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Journal", "Running", "Saga", "Step"]
@@ -56,8 +56,7 @@ class Step:
             raise TypeError(f"compensation must be callable or None, got {compensation!r}")
         if retry is not None and not isinstance(cast("Any", retry), Policy):
             raise TypeError(f"retry must be a policy such as Retry(), got {retry!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        optional_text(name=name)
         self.action = action
         self.compensation = compensation
         self.retry = retry
@@ -126,13 +125,9 @@ class Saga(Operation):
                 raise ValueError(f"timeout must be above 0 seconds and finite, got {timeout!r}")
         if journal is not None and not hasattr(journal, "record"):
             raise TypeError(f"journal must have record(), got {journal!r}")
-        callbacks = (
-            ("on_compensation_start", on_compensation_start),
-            ("on_compensation_complete", on_compensation_complete),
+        optional_callable(
+            on_compensation_start=on_compensation_start, on_compensation_complete=on_compensation_complete
         )
-        for name, function in callbacks:
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be callable, got {function!r}")
         self.timeout = timeout
         self.journal = journal
         self.on_compensation_start = on_compensation_start

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from failwell.derive import Call
 from failwell.errors import ValidationFailed
 from failwell.events import Rejected
-from failwell.policy import Policy
+from failwell.policy import Policy, optional_callable, optional_text
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 
 __all__ = ["Validate"]
@@ -47,11 +47,8 @@ class Validate(Policy):
     ) -> None:
         if input is None and output is None:
             raise TypeError("Validate needs a validator, e.g. Validate(input=is_short) or Validate(output=is_polite)")
-        for what, validator in (("input", input), ("output", output)):
-            if validator is not None and not callable(validator):
-                raise TypeError(f"{what} must be callable, got {validator!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        optional_callable(input=input, output=output)
+        optional_text(name=name)
         self.input = input
         self.output = output
         self.name = name
