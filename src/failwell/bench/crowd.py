@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from time import process_time
 from typing import Any
 
-from failwell import Bulkhead, Cache, CircuitBreaker, RateLimiter
+from failwell import AdaptiveLimit, Bulkhead, Cache, CircuitBreaker, LoadShedder, RateLimiter
 from failwell.bench.jobs import NotDoingTheJob
 from failwell.bench.results import CrowdResult
 
@@ -35,6 +35,8 @@ def guards(calls: int) -> dict[str, tuple[Callable[[], Guard], bool]]:
         "circuit breaker with a window": (lambda: CircuitBreaker(failure_rate=0.5, slow_call=60.0), False),
         "cache, one key": (lambda: Cache(3600.0), True),
         "rate limiter": (lambda: RateLimiter(calls, burst=calls), False),
+        "adaptive limit": (lambda: AdaptiveLimit(calls, max=calls), False),
+        "load shedder": (lambda: LoadShedder(2 * calls, priority=lambda number: "critical"), False),
         "bulkhead of 500": (lambda: Bulkhead(500, max_queue=calls), False),
     }
 
