@@ -24,6 +24,10 @@ Function = Callable[[int], Coroutine[Any, Any, int]]
 Guard = Callable[[Function], Function]
 
 
+def _important(number: int) -> str:
+    return "critical"
+
+
 def guards(calls: int) -> dict[str, tuple[Callable[[], Guard], bool]]:
     """Name -> a maker of a policy, and whether all calls have one argument.
 
@@ -36,7 +40,7 @@ def guards(calls: int) -> dict[str, tuple[Callable[[], Guard], bool]]:
         "cache, one key": (lambda: Cache(3600.0), True),
         "rate limiter": (lambda: RateLimiter(calls, burst=calls), False),
         "adaptive limit": (lambda: AdaptiveLimit(calls, max=calls), False),
-        "load shedder": (lambda: LoadShedder(2 * calls, priority=lambda number: "critical"), False),
+        "load shedder": (lambda: LoadShedder(2 * calls, priority=_important), False),
         "bulkhead of 500": (lambda: Bulkhead(500, max_queue=calls), False),
     }
 
