@@ -28,6 +28,8 @@ GROUND = (
     "policy",
     "backoff",
     "probing",
+    "vitals",
+    "background",
 )
 FLOORS: tuple[tuple[str, ...], ...] = (
     GROUND,

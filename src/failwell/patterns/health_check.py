@@ -11,88 +11,33 @@ Source: Michael Nygard, "Release It!", 2nd ed., ch. 8-9; Google SRE Book, ch. 20
 
 from __future__ import annotations
 
-import asyncio
-import enum
 import functools
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
-from failwell import virtual
+from failwell.background import Running
 from failwell.derive import Call
 from failwell.errors import DeadlineExceeded, UnavailableError
 from failwell.events import HealthChanged
 from failwell.flight import Flight, Flights
-from failwell.policy import Operation, Pattern, at_least, flag, is_async, number, optional_callable, optional_text
+from failwell.policy import Operation, at_least, is_async, number, optional_callable, optional_text
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
+from failwell.vitals import (
+    BADNESS,
+    DEGRADED,
+    HEALTHY,
+    UNHEALTHY,
+    UNKNOWN,
+    HealthRegistry,
+    HealthReport,
+    HealthState,
+    HealthStatus,
+    health,
+)
 
 __all__ = ["HealthCheck", "HealthRegistry", "HealthReport", "HealthState", "HealthStatus", "health"]
-
-
-class HealthState(enum.StrEnum):
-    """How something is, the best first."""
-
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    UNKNOWN = "unknown"
-    UNHEALTHY = "unhealthy"
-
-    @property
-    def ok(self) -> bool:
-        """Whether it can be used: it is healthy, or degraded."""
-        return self in (HEALTHY, DEGRADED)
-
-
-HEALTHY, DEGRADED, UNKNOWN, UNHEALTHY = HealthState
-_BADNESS = {state: place for place, state in enumerate(HealthState)}
-
-
-class HealthStatus(NamedTuple):
-    """How one thing is, and how that is known.
-
-    Attributes:
-        name: What was looked at.
-        status: How it is.
-        since: Since when, in monotonic seconds; None if it was never probed.
-        checked: When the last probe ended, in monotonic seconds; None if there was none.
-        took: How many seconds the last probe took.
-        error: What the last probe failed with, or None. It may have failed while the status is still good: see
-            ``failure_threshold``.
-    """
-
-    name: str
-    status: HealthState
-    since: float | None = None
-    checked: float | None = None
-    took: float = 0.0
-    error: Exception | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether it can be used."""
-        return self.status.ok
-
-    def as_dict(self, *, errors: bool = True) -> dict[str, Any]:
-        """The status as data that JSON can hold, with ages instead of moments, and without secrets.
-
-        Args:
-            errors: Whether to tell what the last probe failed with; not for everybody to read.
-        """
-        from failwell.recorded import error_as_data
-
-        now = time.monotonic()
-        data: dict[str, Any] = {"status": self.status.value}
-        if self.since is not None:
-            data["for_seconds"] = round(max(0.0, now - self.since), 3)
-        if self.checked is not None:
-            data["checked_seconds_ago"] = round(max(0.0, now - self.checked), 3)
-            data["took_seconds"] = round(self.took, 3)
-        if errors and self.error is not None:
-            told = error_as_data(self.error)
-            data["error"] = {"type": told["type"], "message": told["message"]}
-        return data
 
 
 class HealthCheck(Operation):
@@ -224,7 +169,7 @@ class HealthCheck(Operation):
         """The same in a word."""
         return self.known.status
 
-    def running(self) -> Running:
+    def running(self) -> Running[HealthCheck]:
         """Probe in the background, once in each interval, for as long as a block runs.
 
         ``async with check.running():`` does it in a task, for an async probe; ``with check.running():`` in a thread,
@@ -323,215 +268,10 @@ class _Watch(Flights[_Known]):
             before = self.known
             status, since, streak = before.status, before.since, 0
             if verdict is not status:
-                is_worse = _BADNESS[verdict] > _BADNESS[status]
+                is_worse = BADNESS[verdict] > BADNESS[status]
                 streak = max(before.streak, 0) + 1 if is_worse else min(before.streak, 0) - 1
                 is_enough = streak in (by.failure_threshold, -by.success_threshold)
                 if is_enough or by.is_stale(before.checked, now):
                     status, since, streak = verdict, now, 0
             self.known = probing.answer = _Known(status, since, now, took, error, streak)
             return status is not before.status
-
-
-# --- in the background ---------------------------------------------------------------------------
-
-
-class Running:
-    """Probes in the background for as long as a block runs; `HealthCheck.running` makes one."""
-
-    _task: asyncio.Task[None]
-
-    def __init__(self, check: HealthCheck) -> None:
-        self._check = check
-        self._error: BaseException | None = None
-
-    async def __aenter__(self) -> HealthCheck:
-        if not self._check.is_async:
-            raise TypeError("this health check is plain: use `with check.running():`, which takes a thread")
-        self._task = asyncio.get_running_loop().create_task(self._in_task())
-        return self._check
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        task = self._task
-        task.cancel()
-        interrupted: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as cancelled:
-                interrupted = cancelled
-        failure = None if task.cancelled() else task.exception()
-        try:
-            if interrupted is not None:
-                raise interrupted
-            if failure is not None and error is None:
-                raise failure
-        finally:
-            del interrupted, failure  # a frame and its own traceback would keep each other alive
-
-    async def _in_task(self) -> None:
-        me = cast("asyncio.Task[None]", asyncio.current_task())
-        while True:
-            try:
-                await self._check()
-            except asyncio.CancelledError:
-                if me.cancelling():
-                    raise
-                await asyncio.sleep(self._check.interval)  # the probe's own affair: something inside was cancelled
-            else:
-                await asyncio.sleep(self._until_due())
-
-    def __enter__(self) -> HealthCheck:
-        if self._check.is_async:
-            raise TypeError("this health check is async: use `async with check.running():`, which takes a task")
-        self._stop, self._over = virtual.make_event(), virtual.make_event()
-        virtual.start_thread(self._in_thread)
-        return self._check
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        self._stop.set()
-        self._over.wait()
-        failure, self._error = self._error, None
-        try:
-            if failure is not None and error is None:
-                raise failure
-        finally:
-            del failure  # as above
-
-    def _in_thread(self) -> bool:
-        try:
-            is_over = False
-            while not is_over:
-                self._check()
-                is_over = self._stop.wait(self._until_due())
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._over.set()
-        return True
-
-    def _until_due(self) -> float:
-        checked = self._check.known.checked
-        left = 0.0 if checked is None else checked + self._check.interval - time.monotonic()
-        return max(left, 0.0)
-
-
-# --- all of them together ------------------------------------------------------------------------
-
-
-class HealthReport(NamedTuple):
-    """How everything is that is registered.
-
-    Attributes:
-        status: The worst of those that are critical; the trouble of any other makes it degraded at most.
-        checks: Name -> status, in the order in which they were registered.
-        critical: The names of those without which nothing works.
-    """
-
-    status: HealthState
-    checks: Mapping[str, HealthStatus]
-    critical: frozenset[str]
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything that is critical can be used: the answer to a readiness probe."""
-        return self.status.ok
-
-    def as_dict(self, *, errors: bool = True) -> dict[str, Any]:
-        """The report as data that JSON can hold, without secrets.
-
-        Args:
-            errors: Whether to tell what probes failed with; not for everybody to read.
-        """
-        from failwell.redaction import redacted
-
-        checks = {
-            redacted(name): {**one.as_dict(errors=errors), "critical": name in self.critical}
-            for name, one in self.checks.items()
-        }
-        return {"status": self.status.value, "checks": checks}
-
-
-Watched = TypeVar("Watched", bound=Pattern)
-
-
-class HealthRegistry:
-    """What a report is about. ``health`` is the one of the whole process; make others for other readers.
-
-    Call it for a `HealthReport` of what is known. That makes no probe and waits for nothing: who wants to know more
-    calls the checks, or has them `running`.
-    """
-
-    def __init__(self) -> None:
-        self._watched: dict[str, tuple[Pattern, bool]] = {}
-        self._lock = threading.Lock()
-
-    def register(self, watched: Watched, *, name: str | None = None, critical: bool = True) -> Watched:
-        """Have something in the report, and hold it, until it is unregistered.
-
-        Args:
-            watched: A `HealthCheck`, or any other pattern that says which situation it is in, such as a breaker.
-                That one is healthy in the first of its situations and degraded in any other: an open circuit is a
-                trouble that is being handled.
-            name: What it is called in the report (default: its own name).
-            critical: Whether nothing works without it.
-
-        Returns:
-            ``watched`` itself.
-
-        Raises:
-            TypeError: If it says nothing about itself.
-            ValueError: If it has no name, or another one has the same.
-        """
-        given: Any = watched
-        if not isinstance(given, Pattern) or type(given).situation is Pattern.situation:
-            raise TypeError(f"a health report is about health checks and patterns with situations, got {watched!r}")
-        flag(critical=critical)
-        if name is None:
-            name = watched.known.name if isinstance(watched, HealthCheck) else getattr(watched, "name", None)
-        if not (isinstance(name, str) and name):
-            raise ValueError(f"{watched!r} needs a name to be registered, got {name!r}")
-        with self._lock:
-            other, _ = self._watched.get(name, (watched, True))
-            if other.origin is not watched.origin:
-                raise ValueError(
-                    f"{name!r} is registered already, for {other!r}: give one of them another name, or unregister it"
-                )
-            self._watched[name] = watched, critical
-        return watched
-
-    def unregister(self, watched: str | Pattern) -> None:
-        """Leave something out from now on.
-
-        Args:
-            watched: It, or its name in the report. What is not registered is ignored.
-        """
-        with self._lock:
-            for name, (one, _) in list(self._watched.items()):
-                if name == watched or one is watched:
-                    del self._watched[name]
-
-    def __call__(self) -> HealthReport:
-        """How everything is, as far as is known."""
-        with self._lock:
-            watched = dict(self._watched)
-        checks = {name: _of(one, name) for name, (one, _) in watched.items()}
-        critical = frozenset(name for name, (_, is_critical) in watched.items() if is_critical)
-        worst = HEALTHY
-        for name, one in checks.items():
-            counts = one.status if name in critical or one.status is HEALTHY else DEGRADED
-            worst = max(worst, counts, key=_BADNESS.__getitem__)
-        return HealthReport(worst, checks, critical)
-
-    def __repr__(self) -> str:
-        return f"<HealthRegistry of {', '.join(self._watched) or 'nothing'}>"
-
-
-def _of(watched: Pattern, name: str) -> HealthStatus:
-    if isinstance(watched, HealthCheck):
-        return watched.known._replace(name=name)
-    found = watched.situation(watched.live_state(), time.monotonic())
-    return HealthStatus(name, HEALTHY if found == next(iter(watched.situations())) else DEGRADED)
-
-
-health = HealthRegistry()
-"""What is registered for the whole process."""
