@@ -23,6 +23,7 @@ GROUND = (
     "events",
     "runtime",
     "flight",
+    "keys",
     "switch",
     "derive",
     "policy",

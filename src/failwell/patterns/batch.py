@@ -29,95 +29,6 @@ from failwell.runtime import Runtime, UnexpectedAwaitable, name_of
 __all__ = ["Batch", "BatchFailure", "BatchItem", "BatchResult"]
 
 
-class BatchFailure(NamedTuple):
-    """An item that finally failed.
-
-    Attributes:
-        item: The item.
-        error: What its last attempt ended with, traceback included.
-        attempts: How often ``process`` was called for it; 0 if a policy refused it.
-        index: Its place among all items, from 0.
-    """
-
-    item: Any
-    error: Exception
-    attempts: int
-    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
-
-
-class BatchItem(NamedTuple):
-    """An item that was taken and has no outcome.
-
-    Attributes:
-        item: The item.
-        index: Its place among all items, from 0.
-        is_started: Whether its turn had come: then it may have had its effect.
-    """
-
-    item: Any
-    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
-    is_started: bool
-
-
-class BatchResult:
-    """What became of the items. ``succeeded, failed = batch(items)`` takes it apart.
-
-    It grows while the batch runs, so one that was handed in as ``into=`` tells of all that was done, however
-    the batch ended.
-    """
-
-    def __init__(self) -> None:
-        self._notes = _Notes()
-
-    @property
-    def succeeded(self) -> list[Any]:
-        """What ``process`` returned, in the order of the items; empty with ``keep_results=False``."""
-        return self._notes.succeeded
-
-    @property
-    def failed(self) -> list[BatchFailure]:
-        """A `BatchFailure` for each item that finally failed, in the order of the items."""
-        return self._notes.failed
-
-    @property
-    def unfinished(self) -> list[BatchItem]:
-        """What was taken and has no outcome, in the order of the items; empty unless the batch was cut short."""
-        return self._notes.unfinished()
-
-    @property
-    def done(self) -> int:
-        """How many items have an outcome."""
-        return self._notes.done
-
-    @property
-    def ok(self) -> bool:
-        """Whether no item failed and none is unfinished."""
-        return not self.failed and not self.unfinished
-
-    @property
-    def by_index(self) -> dict[int, Any]:
-        """The results by the index of their item, in the order of the items."""
-        return self._notes.by_index()
-
-    def raise_if_failed(self) -> None:
-        """Do nothing if no item failed.
-
-        Raises:
-            ExceptionGroup: With the errors of all items that failed, in their order.
-        """
-        if self.failed:
-            count = "1 item" if len(self.failed) == 1 else f"{len(self.failed)} items"
-            raise ExceptionGroup(f"{count} of {self.done} failed", [failure.error for failure in self.failed])
-
-    def __iter__(self) -> Iterator[Any]:
-        """First what succeeded, then what failed."""
-        return iter((self.succeeded, self.failed))
-
-    def __repr__(self) -> str:
-        left = f", {len(self.unfinished)} unfinished" if self.unfinished else ""
-        return f"<BatchResult: {self.done} done, {len(self.failed)} failed{left}>"
-
-
 class Batch(Operation):
     """Process items one by one, each under a policy of its own; tell at the end which succeeded and which failed.
 
@@ -278,6 +189,95 @@ class Batch(Operation):
         if not (into is None or isinstance(cast("Any", into), BatchResult)):
             raise TypeError(f"into must be a BatchResult(), got {into!r}")
         return _Supply(items, into)
+
+
+class BatchFailure(NamedTuple):
+    """An item that finally failed.
+
+    Attributes:
+        item: The item.
+        error: What its last attempt ended with, traceback included.
+        attempts: How often ``process`` was called for it; 0 if a policy refused it.
+        index: Its place among all items, from 0.
+    """
+
+    item: Any
+    error: Exception
+    attempts: int
+    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
+
+
+class BatchItem(NamedTuple):
+    """An item that was taken and has no outcome.
+
+    Attributes:
+        item: The item.
+        index: Its place among all items, from 0.
+        is_started: Whether its turn had come: then it may have had its effect.
+    """
+
+    item: Any
+    index: int  # type: ignore[assignment] # pyright: ignore[reportIncompatibleMethodOverride] # nobody searches it
+    is_started: bool
+
+
+class BatchResult:
+    """What became of the items. ``succeeded, failed = batch(items)`` takes it apart.
+
+    It grows while the batch runs, so one that was handed in as ``into=`` tells of all that was done, however
+    the batch ended.
+    """
+
+    def __init__(self) -> None:
+        self._notes = _Notes()
+
+    @property
+    def succeeded(self) -> list[Any]:
+        """What ``process`` returned, in the order of the items; empty with ``keep_results=False``."""
+        return self._notes.succeeded
+
+    @property
+    def failed(self) -> list[BatchFailure]:
+        """A `BatchFailure` for each item that finally failed, in the order of the items."""
+        return self._notes.failed
+
+    @property
+    def unfinished(self) -> list[BatchItem]:
+        """What was taken and has no outcome, in the order of the items; empty unless the batch was cut short."""
+        return self._notes.unfinished()
+
+    @property
+    def done(self) -> int:
+        """How many items have an outcome."""
+        return self._notes.done
+
+    @property
+    def ok(self) -> bool:
+        """Whether no item failed and none is unfinished."""
+        return not self.failed and not self.unfinished
+
+    @property
+    def by_index(self) -> dict[int, Any]:
+        """The results by the index of their item, in the order of the items."""
+        return self._notes.by_index()
+
+    def raise_if_failed(self) -> None:
+        """Do nothing if no item failed.
+
+        Raises:
+            ExceptionGroup: With the errors of all items that failed, in their order.
+        """
+        if self.failed:
+            count = "1 item" if len(self.failed) == 1 else f"{len(self.failed)} items"
+            raise ExceptionGroup(f"{count} of {self.done} failed", [failure.error for failure in self.failed])
+
+    def __iter__(self) -> Iterator[Any]:
+        """First what succeeded, then what failed."""
+        return iter((self.succeeded, self.failed))
+
+    def __repr__(self) -> str:
+        left = f", {len(self.unfinished)} unfinished" if self.unfinished else ""
+        return f"<BatchResult: {self.done} done, {len(self.failed)} failed{left}>"
 
 
 _STAND_INS = ("one item", "another item")

@@ -17,43 +17,11 @@ from typing import Any, Literal, Protocol
 from failwell.derive import Call
 from failwell.events import CacheHit, CacheMiss, CacheStored, StaleServed, StoreFailed
 from failwell.flight import Flight, Flights
+from failwell.keys import typed_key
 from failwell.policy import On, Policy, at_least, flag, matching, not_negative, optional_callable, protected
 from failwell.runtime import Runtime, UnexpectedAwaitable, name_of, refuse_awaitable
 
 __all__ = ["Cache", "Entry", "Store"]
-
-
-class Entry:
-    """A stored answer.
-
-    Attributes:
-        value: The answer.
-        stored_at: When it was stored: monotonic seconds in memory, seconds since the epoch in a store.
-        fresh_until: Until when it is fresh, on the same clock.
-        degraded: Whether it stands in for the real answer.
-        used: Whether it was asked for since room was last made.
-    """
-
-    __slots__ = ("degraded", "fresh_until", "stored_at", "used", "value")
-
-    def __init__(self, value: Any, stored_at: float, fresh_until: float, degraded: bool = False) -> None:
-        self.value = value
-        self.stored_at = stored_at
-        self.fresh_until = fresh_until
-        self.degraded = degraded
-        self.used = False
-
-
-class Store(Protocol):
-    """Where answers are kept when several processes share them. Both methods may be async under async calls."""
-
-    def get(self, key: Hashable) -> Any:
-        """The `Entry` of a key, or None."""
-        ...
-
-    def set(self, key: Hashable, entry: Entry, seconds: float) -> Any:
-        """Keep an entry for at least ``seconds``."""
-        ...
 
 
 class Cache(Policy):
@@ -112,7 +80,7 @@ class Cache(Policy):
     async def run(self, call: Call, rt: Runtime) -> Any:
         memory: _Memory = rt.state
         if self.key is None:
-            key = _typed_key(rt.function, call.args, call.kwargs)
+            key = typed_key(rt.function, call.args, call.kwargs)
         else:
             make = functools.partial(self.key, *call.args, **call.kwargs)
             key = rt.function, await rt.decide("key", ("any",), make)
@@ -202,7 +170,7 @@ class Cache(Policy):
             if inspect.ismethod(fn):  # decorated in its class, so the object is an argument
                 args = (fn.__self__, *args)
             fn = known.fn
-        key = _typed_key(fn, args, kwargs)
+        key = typed_key(fn, args, kwargs)
         if self.key is not None:
             key = fn, refuse_awaitable(self.key, self.key(*args, **kwargs))
         self.live_state().discard(key)
@@ -222,6 +190,39 @@ class Cache(Policy):
         if entry is None or now >= entry.fresh_until + self.stale_if_error:
             return "miss"
         return "fresh" if now < entry.fresh_until else "stale"
+
+
+class Entry:
+    """A stored answer.
+
+    Attributes:
+        value: The answer.
+        stored_at: When it was stored: monotonic seconds in memory, seconds since the epoch in a store.
+        fresh_until: Until when it is fresh, on the same clock.
+        degraded: Whether it stands in for the real answer.
+        used: Whether it was asked for since room was last made.
+    """
+
+    __slots__ = ("degraded", "fresh_until", "stored_at", "used", "value")
+
+    def __init__(self, value: Any, stored_at: float, fresh_until: float, degraded: bool = False) -> None:
+        self.value = value
+        self.stored_at = stored_at
+        self.fresh_until = fresh_until
+        self.degraded = degraded
+        self.used = False
+
+
+class Store(Protocol):
+    """Where answers are kept when several processes share them. Both methods may be async under async calls."""
+
+    def get(self, key: Hashable) -> Any:
+        """The `Entry` of a key, or None."""
+        ...
+
+    def set(self, key: Hashable, entry: Entry, seconds: float) -> Any:
+        """Keep an entry for at least ``seconds``."""
+        ...
 
 
 _CACHED = "the stored answer"
@@ -298,34 +299,6 @@ class _Any(OrderedDict[Hashable, Entry]):
 
     def get(self, key: Hashable, default: Any = None) -> Any:
         return super().get("any", default)
-
-
-_PLAIN: frozenset[Any] = frozenset({str, int, float, bool, bytes, type(None)})
-
-
-def _typed_key(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-    """The function and its arguments with their types, so that 1, 1.0 and True differ."""
-    if len(args) == 1 and not kwargs:
-        kind = _type_of(args[0])
-        if kind in _PLAIN:
-            return function, kind, args[0]  # the usual case, at half the price
-    kinds = tuple(map(_type_of, args))
-    if not kwargs and _PLAIN.issuperset(kinds):
-        return function, args, kinds
-    named = tuple((name, _typed(kwargs[name])) for name in sorted(kwargs))
-    return function, tuple(map(_typed, args)), named
-
-
-def _typed(value: Any) -> Hashable:
-    """A value with its type; of what may hold other values, these with theirs."""
-    for holder in _HOLDERS:
-        if isinstance(value, holder):
-            return _type_of(value), holder(map(_typed, value))
-    return _type_of(value), value
-
-
-_HOLDERS: tuple[Any, ...] = (tuple, frozenset)
-_type_of: Callable[[Any], Hashable] = type
 
 
 def _not_hashable(operation: str, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any) -> TypeError:

@@ -28,134 +28,6 @@ __all__ = ["Credential", "CredentialRefresh", "Refreshable"]
 T = TypeVar("T")
 
 
-class Refreshable(Protocol):
-    """What `CredentialRefresh` takes: a `Credential`, or anything else that expires and can be had anew."""
-
-    @property
-    def is_expired(self) -> bool:
-        """Whether it is to be refreshed before it is used again."""
-        ...
-
-    def refresh(self) -> Any:
-        """Get a new one; may be async under async calls."""
-        ...
-
-
-class Credential(Generic[T]):
-    """A secret that expires and can be fetched anew.
-
-    The operation reads its ``value`` each time that it is called. The value is shown by nothing but ``value``
-    itself: neither by ``repr`` nor in an event, a drawing or an error.
-
-    Args:
-        fetch: Gets a new value; a plain or an async function, which may be protected by policies of its own.
-        lifetime: Seconds for which a value is good, counted from the moment at which it was asked for: a number, or a
-            function of the value that knows (None where it says nothing). None: until it is refused.
-        margin: Seconds before the end at which the value counts as expired, so that it does not expire on its way;
-            never more than half of the lifetime.
-
-    Raises:
-        ValueError: If ``lifetime`` or ``margin`` is out of range.
-        TypeError: If an argument is of the wrong kind.
-    """
-
-    @overload
-    def __init__(
-        self,
-        fetch: Callable[[], Coroutine[Any, Any, T]],
-        lifetime: float | Callable[[T], float | str | None] | None = None,
-        margin: float = 10.0,
-    ) -> None: ...
-    @overload
-    def __init__(
-        self,
-        fetch: Callable[[], T],
-        lifetime: float | Callable[[T], float | str | None] | None = None,
-        margin: float = 10.0,
-    ) -> None: ...
-    def __init__(
-        self,
-        fetch: Callable[[], Any],
-        lifetime: float | Callable[[Any], float | str | None] | None = None,
-        margin: float = 10.0,
-    ) -> None:
-        if not callable(fetch):
-            raise TypeError(f"fetch must be a function that gets a new value, got {type(fetch).__name__}")
-        if lifetime is not None and not callable(lifetime):
-            number("lifetime", lifetime)
-            if not lifetime > 0:
-                raise ValueError(f"lifetime must be above 0 seconds, got {lifetime!r}")
-        number("margin", margin)
-        if not 0 <= margin < float("inf"):
-            raise ValueError(f"margin must be a finite number of seconds that is not negative, got {margin!r}")
-        self.fetch = fetch
-        self.lifetime = lifetime
-        self.margin = margin
-        self._current: tuple[T, float] | None = None  # the value, and when it counts as expired
-
-    @property
-    def value(self) -> T:
-        """The secret itself.
-
-        Raises:
-            LookupError: If it was never fetched; a call through `CredentialRefresh` fetches it before.
-        """
-        current = self._current
-        if current is None:
-            raise LookupError("this credential was not fetched yet: refresh() it, or call through CredentialRefresh")
-        return current[0]
-
-    @property
-    def is_expired(self) -> bool:
-        """Whether there is no value, or its time is over but for the margin."""
-        current = self._current
-        return current is None or time.monotonic() >= current[1]
-
-    def expire(self) -> None:
-        """Forget the value; the next call fetches a new one."""
-        self._current = None
-
-    def keep(self, value: T, asked: float | None = None) -> None:
-        """Use a value from now on that was got in another way, such as one from a file.
-
-        Args:
-            value: The secret.
-            asked: When it was asked for, in monotonic seconds (default: now).
-        """
-        since = time.monotonic() if asked is None else asked
-        seconds = self.lifetime(value) if callable(self.lifetime) else self.lifetime
-        good_for = float("inf") if seconds is None else _seconds(seconds)
-        self._current = value, since + good_for - min(self.margin, max(0.0, good_for / 2))
-        _renewal_of(self).done()
-
-    def refresh(self) -> Any:
-        """Fetch a new value now; a coroutine if ``fetch`` is async. Calls through `CredentialRefresh` need not ask.
-
-        A call that is refused with the value from before makes do with this one.
-        """
-        asked = time.monotonic()
-        fetched = self.fetch()
-        if inspect.isawaitable(fetched):
-            return self._refresh(fetched, asked)
-        self.keep(fetched, asked)
-        return None
-
-    async def _refresh(self, fetching: Any, asked: float) -> None:
-        self.keep(await fetching, asked)
-
-    def __repr__(self) -> str:
-        """As one would type it; without the value."""
-        shown = [name_of(self.fetch)]
-        if self.lifetime is not None:
-            shown.append(f"lifetime={name_of(self.lifetime) if callable(self.lifetime) else self.lifetime}")
-        if self.margin != 10:
-            shown.append(f"margin={self.margin}")
-        return f"Credential({', '.join(shown)})"
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a credential is neither copied nor pickled: share the object, or make another one")
-
-
 class CredentialRefresh(Policy):
     """Call with a credential that is good: refresh it when it has expired, and once more when it was refused.
 
@@ -297,6 +169,134 @@ class CredentialRefresh(Policy):
         if before is None or (isinstance(before, Exception) and self._is_refusal(before)):
             error.__cause__ = refused
         return error
+
+
+class Refreshable(Protocol):
+    """What `CredentialRefresh` takes: a `Credential`, or anything else that expires and can be had anew."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it is to be refreshed before it is used again."""
+        ...
+
+    def refresh(self) -> Any:
+        """Get a new one; may be async under async calls."""
+        ...
+
+
+class Credential(Generic[T]):
+    """A secret that expires and can be fetched anew.
+
+    The operation reads its ``value`` each time that it is called. The value is shown by nothing but ``value``
+    itself: neither by ``repr`` nor in an event, a drawing or an error.
+
+    Args:
+        fetch: Gets a new value; a plain or an async function, which may be protected by policies of its own.
+        lifetime: Seconds for which a value is good, counted from the moment at which it was asked for: a number, or a
+            function of the value that knows (None where it says nothing). None: until it is refused.
+        margin: Seconds before the end at which the value counts as expired, so that it does not expire on its way;
+            never more than half of the lifetime.
+
+    Raises:
+        ValueError: If ``lifetime`` or ``margin`` is out of range.
+        TypeError: If an argument is of the wrong kind.
+    """
+
+    @overload
+    def __init__(
+        self,
+        fetch: Callable[[], Coroutine[Any, Any, T]],
+        lifetime: float | Callable[[T], float | str | None] | None = None,
+        margin: float = 10.0,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        fetch: Callable[[], T],
+        lifetime: float | Callable[[T], float | str | None] | None = None,
+        margin: float = 10.0,
+    ) -> None: ...
+    def __init__(
+        self,
+        fetch: Callable[[], Any],
+        lifetime: float | Callable[[Any], float | str | None] | None = None,
+        margin: float = 10.0,
+    ) -> None:
+        if not callable(fetch):
+            raise TypeError(f"fetch must be a function that gets a new value, got {type(fetch).__name__}")
+        if lifetime is not None and not callable(lifetime):
+            number("lifetime", lifetime)
+            if not lifetime > 0:
+                raise ValueError(f"lifetime must be above 0 seconds, got {lifetime!r}")
+        number("margin", margin)
+        if not 0 <= margin < float("inf"):
+            raise ValueError(f"margin must be a finite number of seconds that is not negative, got {margin!r}")
+        self.fetch = fetch
+        self.lifetime = lifetime
+        self.margin = margin
+        self._current: tuple[T, float] | None = None  # the value, and when it counts as expired
+
+    @property
+    def value(self) -> T:
+        """The secret itself.
+
+        Raises:
+            LookupError: If it was never fetched; a call through `CredentialRefresh` fetches it before.
+        """
+        current = self._current
+        if current is None:
+            raise LookupError("this credential was not fetched yet: refresh() it, or call through CredentialRefresh")
+        return current[0]
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether there is no value, or its time is over but for the margin."""
+        current = self._current
+        return current is None or time.monotonic() >= current[1]
+
+    def expire(self) -> None:
+        """Forget the value; the next call fetches a new one."""
+        self._current = None
+
+    def keep(self, value: T, asked: float | None = None) -> None:
+        """Use a value from now on that was got in another way, such as one from a file.
+
+        Args:
+            value: The secret.
+            asked: When it was asked for, in monotonic seconds (default: now).
+        """
+        since = time.monotonic() if asked is None else asked
+        seconds = self.lifetime(value) if callable(self.lifetime) else self.lifetime
+        good_for = float("inf") if seconds is None else _seconds(seconds)
+        self._current = value, since + good_for - min(self.margin, max(0.0, good_for / 2))
+        _renewal_of(self).done()
+
+    def refresh(self) -> Any:
+        """Fetch a new value now; a coroutine if ``fetch`` is async. Calls through `CredentialRefresh` need not ask.
+
+        A call that is refused with the value from before makes do with this one.
+        """
+        asked = time.monotonic()
+        fetched = self.fetch()
+        if inspect.isawaitable(fetched):
+            return self._refresh(fetched, asked)
+        self.keep(fetched, asked)
+        return None
+
+    async def _refresh(self, fetching: Any, asked: float) -> None:
+        self.keep(await fetching, asked)
+
+    def __repr__(self) -> str:
+        """As one would type it; without the value."""
+        shown = [name_of(self.fetch)]
+        if self.lifetime is not None:
+            shown.append(f"lifetime={name_of(self.lifetime) if callable(self.lifetime) else self.lifetime}")
+        if self.margin != 10:
+            shown.append(f"margin={self.margin}")
+        return f"Credential({', '.join(shown)})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a credential is neither copied nor pickled: share the object, or make another one")
 
 
 _LANDED = Flight[None]()

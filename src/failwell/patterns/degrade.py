@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 from failwell.derive import Call
 from failwell.errors import FeatureDisabledError, ReadOnlyError, RecoveryError
 from failwell.events import FeatureDegraded, FeatureRestored, FellBack
+from failwell.keys import typed_key
 from failwell.policy import (
     On,
     Operation,
@@ -33,116 +34,6 @@ from failwell.policy import (
 from failwell.runtime import Runtime, name_of
 
 __all__ = ["Answers", "Degrade", "Feature"]
-
-
-class Feature:
-    """One part of an answer, and what stands in for it.
-
-    Args:
-        name: What it is called in the result, in events and when it is switched off.
-        priority: How much it matters; of a higher priority is asked earlier.
-        fn: What gives the real answer; async or plain, and protected by policies of its own if it should be.
-        fallback: What answers instead, called with the same arguments; `Fallback.value` for a plain value.
-            None: the feature is left out.
-        last_good: Seconds for which the last good answer to the same arguments stands in; it comes before ``fallback``.
-        required: Whether the call fails when neither the feature nor what stands in for it answers. It cannot be
-            switched off.
-        writes: Whether it changes something. It is not asked while only reading is possible.
-
-    Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If ``last_good`` is negative, or given for a feature that writes.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        priority: float,
-        fn: Callable[..., Any],
-        fallback: Callable[..., Any] | None = None,
-        last_good: float = 0.0,
-        required: bool = False,
-        writes: bool = False,
-    ) -> None:
-        if not isinstance(cast("Any", name), str):
-            raise TypeError(f"name must be a text, got {name!r}")
-        number("priority", priority)
-        if priority != priority:
-            raise ValueError(f"priority must be a number that can be compared, got {priority!r}")
-        if not callable(fn):
-            raise TypeError(f"fn of feature {name!r} must be callable, got {fn!r}")
-        if fallback is not None and not callable(fallback):
-            raise TypeError(
-                f"fallback of feature {name!r} must be callable, got {fallback!r}: Fallback.value(x) takes a value"
-            )
-        not_negative(last_good=last_good)
-        flag(required=required, writes=writes)
-        if writes and last_good:
-            raise ValueError(
-                f"last_good of feature {name!r}, which writes, must be 0, got {last_good!r}: "
-                "an older answer would say that something was written"
-            )
-        self.name = name
-        self.priority = priority
-        self.fn = fn
-        self.fallback = fallback
-        self.last_good = last_good
-        self.required = required
-        self.writes = writes
-
-    def __repr__(self) -> str:
-        shown = [repr(self.name), repr(self.priority), name_of(self.fn)]
-        if self.fallback is not None:
-            shown.append(f"fallback={name_of(self.fallback)}")
-        rest = {name: getattr(self, name) for name in ("last_good", "required", "writes")}
-        shown += [f"{name}={value!r}" for name, value in rest.items() if value]
-        return f"Feature({', '.join(shown)})"
-
-
-class _Given(NamedTuple):
-    """What one feature gave, what it is if not the real answer, and why."""
-
-    answer: Any
-    instead: str
-    error: Exception | None
-
-
-class Answers(Mapping[str, Any]):
-    """What a call got together: a mapping of features to their answers, which also says what is not the real one.
-
-    Attributes:
-        answers: Feature -> its answer, or what stands in for it. What is missing is not in it.
-        degraded: The features that are answered by something else, in the order of their priority.
-        missing: The features without any answer.
-        errors: Feature -> why it did not give its real answer; not for one that degraded its answer by itself.
-    """
-
-    __slots__ = ("answers", "degraded", "errors", "missing")
-
-    def __init__(self, given: Iterable[tuple[str, _Given]] = ()) -> None:
-        found = dict(given)
-        self.missing = tuple(name for name, one in found.items() if one.instead == FeatureDegraded.LEFT_OUT)
-        self.degraded = tuple(name for name, one in found.items() if one.instead and name not in self.missing)
-        self.answers: dict[str, Any] = {name: one.answer for name, one in found.items() if name not in self.missing}
-        self.errors: dict[str, Exception] = {name: one.error for name, one in found.items() if one.error is not None}
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every feature gave its real answer."""
-        return not (self.degraded or self.missing)
-
-    def __getitem__(self, feature: str) -> Any:
-        return self.answers[feature]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.answers)
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __repr__(self) -> str:
-        lacks = [f"{name}={getattr(self, name)!r}" for name in ("degraded", "missing") if getattr(self, name)]
-        return f"Answers({', '.join([repr(self.answers), *lacks])})"
 
 
 class Degrade(Operation):
@@ -220,7 +111,7 @@ class Degrade(Operation):
         board: _Board = rt.state
         key: Hashable = None
         if self._keeps and self.key is None:
-            key = _typed_key(rt.operation, call.args, call.kwargs)
+            key = _key(rt.operation, call.args, call.kwargs)
         elif self._keeps:
             key = await rt.decide("key", ("any",), functools.partial(cast("Any", self.key), *call.args, **call.kwargs))
         given: dict[str, _Given] = {}
@@ -393,6 +284,116 @@ class Degrade(Operation):
         return found
 
 
+class Feature:
+    """One part of an answer, and what stands in for it.
+
+    Args:
+        name: What it is called in the result, in events and when it is switched off.
+        priority: How much it matters; of a higher priority is asked earlier.
+        fn: What gives the real answer; async or plain, and protected by policies of its own if it should be.
+        fallback: What answers instead, called with the same arguments; `Fallback.value` for a plain value.
+            None: the feature is left out.
+        last_good: Seconds for which the last good answer to the same arguments stands in; it comes before ``fallback``.
+        required: Whether the call fails when neither the feature nor what stands in for it answers. It cannot be
+            switched off.
+        writes: Whether it changes something. It is not asked while only reading is possible.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If ``last_good`` is negative, or given for a feature that writes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        priority: float,
+        fn: Callable[..., Any],
+        fallback: Callable[..., Any] | None = None,
+        last_good: float = 0.0,
+        required: bool = False,
+        writes: bool = False,
+    ) -> None:
+        if not isinstance(cast("Any", name), str):
+            raise TypeError(f"name must be a text, got {name!r}")
+        number("priority", priority)
+        if priority != priority:
+            raise ValueError(f"priority must be a number that can be compared, got {priority!r}")
+        if not callable(fn):
+            raise TypeError(f"fn of feature {name!r} must be callable, got {fn!r}")
+        if fallback is not None and not callable(fallback):
+            raise TypeError(
+                f"fallback of feature {name!r} must be callable, got {fallback!r}: Fallback.value(x) takes a value"
+            )
+        not_negative(last_good=last_good)
+        flag(required=required, writes=writes)
+        if writes and last_good:
+            raise ValueError(
+                f"last_good of feature {name!r}, which writes, must be 0, got {last_good!r}: "
+                "an older answer would say that something was written"
+            )
+        self.name = name
+        self.priority = priority
+        self.fn = fn
+        self.fallback = fallback
+        self.last_good = last_good
+        self.required = required
+        self.writes = writes
+
+    def __repr__(self) -> str:
+        shown = [repr(self.name), repr(self.priority), name_of(self.fn)]
+        if self.fallback is not None:
+            shown.append(f"fallback={name_of(self.fallback)}")
+        rest = {name: getattr(self, name) for name in ("last_good", "required", "writes")}
+        shown += [f"{name}={value!r}" for name, value in rest.items() if value]
+        return f"Feature({', '.join(shown)})"
+
+
+class _Given(NamedTuple):
+    """What one feature gave, what it is if not the real answer, and why."""
+
+    answer: Any
+    instead: str
+    error: Exception | None
+
+
+class Answers(Mapping[str, Any]):
+    """What a call got together: a mapping of features to their answers, which also says what is not the real one.
+
+    Attributes:
+        answers: Feature -> its answer, or what stands in for it. What is missing is not in it.
+        degraded: The features that are answered by something else, in the order of their priority.
+        missing: The features without any answer.
+        errors: Feature -> why it did not give its real answer; not for one that degraded its answer by itself.
+    """
+
+    __slots__ = ("answers", "degraded", "errors", "missing")
+
+    def __init__(self, given: Iterable[tuple[str, _Given]] = ()) -> None:
+        found = dict(given)
+        self.missing = tuple(name for name, one in found.items() if one.instead == FeatureDegraded.LEFT_OUT)
+        self.degraded = tuple(name for name, one in found.items() if one.instead and name not in self.missing)
+        self.answers: dict[str, Any] = {name: one.answer for name, one in found.items() if name not in self.missing}
+        self.errors: dict[str, Exception] = {name: one.error for name, one in found.items() if one.error is not None}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every feature gave its real answer."""
+        return not (self.degraded or self.missing)
+
+    def __getitem__(self, feature: str) -> Any:
+        return self.answers[feature]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.answers)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __repr__(self) -> str:
+        lacks = [f"{name}={getattr(self, name)!r}" for name in ("degraded", "missing") if getattr(self, name)]
+        return f"Answers({', '.join([repr(self.answers), *lacks])})"
+
+
 def _told_apart(feature: Feature, features: Iterable[Feature]) -> tuple[str, str]:
     """The names of a feature's functions; with the feature's own where several functions have one name."""
     every = [name_of(fn) for one in features for fn in (one.fn, one.fallback) if fn is not None]
@@ -479,9 +480,8 @@ class _Prepared(_Board):
         return _Last("the last good answer", 0.0) if feature.last_good else None
 
 
-def _typed_key(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
-    """The arguments with their types, so that 1, 1.0 and True differ."""
-    key = tuple(map(_typed, args)), tuple((name, _typed(kwargs[name])) for name in sorted(kwargs))
+def _key(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+    key = typed_key(operation, args, kwargs)
     try:
         hash(key)
     except TypeError:
@@ -490,15 +490,3 @@ def _typed_key(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             "give Degrade(key=...) a function that makes a key from the arguments"
         ) from None
     return key
-
-
-def _typed(value: Any) -> Hashable:
-    """A value with its type; of what may hold other values, these with theirs."""
-    for holder in _HOLDERS:
-        if isinstance(value, holder):
-            return _type_of(value), holder(map(_typed, value))
-    return _type_of(value), value
-
-
-_HOLDERS: tuple[Any, ...] = (tuple, frozenset)
-_type_of: Callable[[Any], Hashable] = type
