@@ -392,6 +392,31 @@ def test_a_fallback_for_some_errors_answers_these_and_timeouts(world: World) -> 
     assert isinstance(world.run(workflow, world.operation(KeyError())).error, KeyError)
 
 
+def test_a_fallback_for_some_errors_looks_at_what_was_behind_an_undoing_or_a_limit(world: World) -> None:
+    config: dict[str, Any] = {"compensation": {"actions": [undo]}, "max_total_attempts": 2}
+    own = Retry(3, backoff.Fixed(0.0))
+    only = Workflow(**config, fallback={"value": "poor", "on": [ConnectionError]})
+    assert world.run(only, world.operation(ConnectionError)).value == "poor"
+    assert world.run(only, own(world.operation(ConnectionError))).value == "poor"
+    assert isinstance(world.run(only, world.operation(KeyError)).error, errors.SagaError)
+    never = Workflow(**config, attempt_timeout=5, fallback={"value": "poor", "on_timeout": False})
+    assert world.run(never, world.operation(ConnectionError)).value == "poor"
+    assert isinstance(world.run(never, world.operation(Hang)).error, errors.SagaError)
+    assert isinstance(world.run(never, own(world.operation(TimeoutError))).error, errors.SagaError)
+    limited = Workflow(max_total_attempts=2, fallback={"value": "poor", "on_timeout": False})
+    assert world.run(limited, own(world.operation(ConnectionError))).value == "poor"
+
+
+def test_the_last_good_answer_stands_in_where_the_work_was_undone(world: World) -> None:
+    workflow = Workflow(
+        compensation={"actions": [undo]}, fallback={"use_cache": True, "on": [ConnectionError], "on_timeout": False}
+    )
+    operation = world.operation("good", ConnectionError, KeyError)
+    assert world.run(workflow, operation).value == "good"
+    assert world.run(workflow, operation).value == "good"
+    assert isinstance(world.run(workflow, operation).error, errors.SagaError)
+
+
 def test_none_is_a_value_to_answer_with(world: World) -> None:
     outcome = world.run(Workflow(fallback={"value": None}), world.operation(ConnectionError))
     assert (outcome.value, outcome.error, outcome.degraded) == (None, None, True)
@@ -638,6 +663,15 @@ def test_compensations_run_in_reverse_with_the_saved_state(world: World) -> None
     )
     assert error.state["payment_id"] == 17
     assert workflow.get_metrics()["compensations"] == 2
+
+
+def test_a_compensation_may_empty_the_state(world: World) -> None:
+    def clear(state: Any) -> None:
+        state.clear()
+
+    error = world.run(Workflow.compensating(clear), world.operation(ConnectionError("no carrier"))).error
+    assert isinstance(error, errors.SagaError)
+    assert (error.compensated, str(error.cause), error.state) == (("clear",), "no carrier", {})  # in no way a copy
 
 
 def test_compensations_can_run_in_the_order_in_which_they_are_listed(world: World) -> None:
@@ -1472,6 +1506,11 @@ def test_the_usual_workflows_have_names_of_their_own() -> None:
     assert of_layers(Workflow.remembering(60)) == [Tally, Cache, OnError, Calls]
     assert of_layers(Workflow.finishing_within(3, retry={})) == [Tally, OnError, Deadline, Retry, Calls]
     assert of_layers(Workflow.retrying(3, max_delay=9, global_timeout=9)) == [Tally, OnError, Deadline, Retry, Calls]
+    known = Workflow.breaking(failure_threshold=5, timeout=7.0, fallback_value="service_unavailable").circuit_breaker
+    assert known is not None
+    assert known.recovery_timeout == 7
+    [retry] = [layer for layer in Workflow.retrying(backoff_strategy="fixed").layers if isinstance(layer, Retry)]
+    assert retry.backoff == backoff.Fixed(1.0)
     with pytest.raises(ConfigurationError, match="max_atempts"):
         Workflow.retrying(max_atempts=3)
 
@@ -1527,6 +1566,13 @@ def test_a_file_says_what_a_mapping_says(tmp_path: Path, world: World) -> None:
         workflow = Workflow.from_config(source, "workflows.orders")
         outcome = world.run(workflow, world.operation(Gone()))
         assert (outcome.value, outcome.elapsed) == ("mirror", 1)
+
+
+def test_a_table_of_a_larger_mapping_can_be_named_as_in_a_file() -> None:
+    larger = {"workflows": {"orders": {"retry": {"max_attempts": 2}}}}
+    assert Retry in of_layers(Workflow.from_config(larger, "workflows.orders"))
+    with pytest.raises(ConfigurationError, match=r"workflows.order: it has no such table; did you mean 'orders'\?"):
+        Workflow.from_config(larger, "workflows.order")
 
 
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
@@ -1829,7 +1875,12 @@ def test_a_strategy_that_is_named_must_be_configured(strategy: RecoveryStrategy)
         ({"alert_window": 3, "retry": {}}, "alert_window: has no effect without alert_threshold"),
         ({"on_alert": print, "retry": {}}, "on_alert: has no effect without alert_threshold"),
         ({"compensation": {}}, "compensation.actions: is missing"),
-        ({"compensation": {"actions": [3]}}, "compensation.actions: its value 1 must be a function, and 3 is a int"),
+        ({"compensation": {"actions": [3]}}, "compensation.actions: its value 1 must be a function, and 3 is an int"),
+        ({"compensation": {"actions": [undo, lambda a, b: None]}}, "compensation.actions: must take the saved state or nothing, and <lambda> does not"),
+        ({"retry": {"retry_result": lambda: True}}, "retry.retry_result: must take the result, and <lambda> does not"),
+        ({"on_error": "builtins.dict.fromkeys", "retry": {}}, "there is no module 'builtins.dict', did you mean 'builtins:dict.fromkeys'"),
+        ({"workflows": {"orders": {"retry_config": {}}}}, "workflows: there is no such key: to read the table in it, ask for 'workflows.orders'"),
+        ({"workflows": {"orders": {"zzz": {}}}}, "workflows: there is no such key; here there are name"),
         ({"bulkhead": {"queue_timeout": 3}}, "bulkhead.queue_timeout: has no effect without max_queue"),
         ({"cache": {"stale_if_error": 0}}, "cache.stale_if_error: is 0, and so is ttl"),
     ],

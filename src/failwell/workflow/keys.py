@@ -13,6 +13,7 @@ import inspect
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self, cast
 
@@ -252,11 +253,17 @@ def _module(module: str, name: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise Wrong(f"cannot import {name!r}: there is no module {error.name!r}") from None
+            parent, _, inside = error.name.rpartition(".")  # a method is written "package.module:Class.method"
+            near = f", did you mean '{parent}:{name[len(parent) + 1 :]}'?" if _has(parent, inside) else ""
+            raise Wrong(f"cannot import {name!r}: there is no module {error.name!r}{near}") from None
         raise Wrong(f"cannot import {name!r}: {module} needs {error.name!r}, which is not installed") from None
     except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())
         raise Wrong(f"cannot import {name!r}: {module} ends with {type(error).__name__}: {redacted(said)}") from None
+
+
+def _has(module: str, name: str) -> bool:
+    return hasattr(sys.modules.get(module), name)
 
 
 def _error_type(value: Any) -> type[Exception]:
@@ -282,7 +289,8 @@ def _on(value: Any) -> Any:
 def _function(value: Any) -> Callable[..., Any]:
     found: Any = imported(value) if isinstance(value, str) else value
     if not callable(found):
-        raise Wrong(f"must be a function, and {shown(value)} is a {type(found).__name__}")
+        kind = type(found).__name__
+        raise Wrong(f"must be a function, and {shown(value)} is {'an' if kind[0] in 'aeiou' else 'a'} {kind}")
     return cast("Callable[..., Any]", found)
 
 

@@ -488,7 +488,8 @@ class Compensate(Policy):
             try:
                 await rt.shielded(undo)
             finally:
-                del state["error"]  # a frame and its own traceback would keep each other alive
+                # A frame and its own traceback would keep each other alive. An action may have emptied the state.
+                state.pop("error", None)
                 del cause
             for failure in (*misused, *failures.values()):
                 if failure in misused or not isinstance(failure, Exception):

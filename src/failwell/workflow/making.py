@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from failwell import backoff as delays
-from failwell.errors import ConfigurationError, transient
+from failwell.errors import ConfigurationError, SagaError, transient
 from failwell.patterns.bulkhead import Bulkhead
 from failwell.patterns.cache import Cache
 from failwell.patterns.circuit_breaker import CircuitBreaker, CountWindow, TimeWindow
@@ -18,6 +18,7 @@ from failwell.patterns.retry import Retry
 from failwell.patterns.timeout import Timeout
 from failwell.policy import Policy, is_async, matching
 from failwell.recorded import redacted
+from failwell.runtime import name_of
 from failwell.workflow.keys import Address, BackoffStrategy
 from failwell.workflow.layers import AttemptsExhausted, Compensate, apart, outside, takes
 from failwell.workflow.reading import Settings
@@ -47,6 +48,8 @@ def _retry(s: Settings) -> Retry:
     about: Callable[[Any], tuple[Any, ...]] = (
         (lambda event: (event.error,)) if s["retry.on_failure"] else (lambda event: (event,))
     )
+    if s["retry.retry_result"] is not None:
+        _check_takes("retry.retry_result", s["retry.retry_result"], "the result")
     most, total = s["retry.max_attempts"], s["max_total_attempts"]
     return Retry(
         max_attempts=most if total is None else min(most, total),
@@ -60,6 +63,14 @@ def _retry(s: Settings) -> Retry:
         ),
         on_give_up=callback(name, give_up, about),
     )
+
+
+def _check_takes(key: str, fn: Callable[..., Any], what: str, *, or_nothing: bool = False) -> None:
+    """Refuse a function that cannot take what it will get: found out now, not in the middle of a failure."""
+    wanted = takes(fn)
+    if wanted is None or wanted[0] <= 1 <= wanted[1] or (or_nothing and wanted[1] == 0):
+        return
+    raise ConfigurationError(key, f"must take {what}, and {name_of(fn)} does not")
 
 
 def _backoff(s: Settings) -> delays.Backoff:
@@ -104,14 +115,25 @@ class _Errors:
         self._others = default if only is None else matching(name, only)
 
     def __call__(self, error: Exception) -> bool:
-        if isinstance(error, AttemptsExhausted):
-            return False
+        return not isinstance(error, AttemptsExhausted) and self._counts(error)
+
+    def _counts(self, error: Exception) -> bool:
         for kind in type(error).__mro__:  # the nearest class decides, as in the taxonomy
             if kind in self._no:
                 return False
             if kind in self._yes:
                 return True
         return bool(self._others(error))
+
+
+class _Answered(_Errors):
+    """The same where errors come out of a workflow: behind one that it raises itself is the one that it is about."""
+
+    def __call__(self, error: Exception) -> bool:
+        behind = [error]
+        while isinstance(behind[-1], (SagaError, AttemptsExhausted)) and isinstance(behind[-1].__cause__, Exception):
+            behind.append(behind[-1].__cause__)
+        return not isinstance(behind[-1], tuple(self._no)) and any(map(self._counts, behind))
 
 
 def _worth_it(s: Settings) -> Any:
@@ -179,7 +201,7 @@ def _answered(s: Settings) -> Any:
     if only is None and timeouts:
         return Exception
     yes, no = ((TimeoutError,), ()) if timeouts else ((), (TimeoutError,))
-    return _Errors("not a timeout" if only is None else _told(only), only, yes, no, _any)
+    return _Answered("not a timeout" if only is None else _told(only), only, yes, no, _any)
 
 
 def _service(address: Address, seconds: float) -> Callable[..., Any]:
@@ -233,6 +255,8 @@ def _cache(s: Settings) -> Policy:
 
 def _compensate(s: Settings) -> Compensate:
     table = "compensation."
+    for action in s[table + "actions"]:
+        _check_takes(table + "actions", action, "the saved state or nothing", or_nothing=True)
     return Compensate(
         s[table + "actions"],
         save_state=s[table + "save_state"],

@@ -20,7 +20,7 @@ from failwell.patterns.retry import Retry
 from failwell.policy import Policy
 from failwell.workflow.keys import KEYS, TABLES, Address, BackoffStrategy, Key, RecoveryStrategy, Wrong, nearest, shown
 
-__all__ = ["Settings", "addressed", "canonical", "from_file", "settings_of"]
+__all__ = ["Settings", "addressed", "canonical", "from_file", "settings_of", "within"]
 
 READY: Mapping[str, type[Policy]] = {
     "retry": Retry,
@@ -96,12 +96,27 @@ def from_file(path: str | os.PathLike[str], table: str | None = None) -> Mapping
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         said = "it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise ConfigurationError(Path(path).name, f"cannot be read as TOML: {said}") from None
+    return within(found, table, Path(path).name)
+
+
+def within(config: Mapping[str, Any], table: str | None, said: str) -> Mapping[str, Any]:
+    """The configuration in a table of a larger one.
+
+    Args:
+        config: The larger one.
+        table: The table's name, with dots between its parts (default: all of it).
+        said: What the larger one is called in messages.
+
+    Raises:
+        ConfigurationError: If there is no such table.
+    """
+    found: Any = config
     for part in (table or "").split("."):
         if not part:
             continue
         tables: dict[str, Any] = {key: value for key, value in found.items() if isinstance(value, Mapping)}
         if part not in tables:
-            raise ConfigurationError(str(table), f"{Path(path).name} has no such table; {_choice(part, tables)}")
+            raise ConfigurationError(str(table), f"{said} has no such table; {_choice(part, tables)}")
         found = tables[part]
     whole: Mapping[str, Any] = found
     return whole
@@ -172,12 +187,25 @@ def canonical(config: Mapping[Any, Any], table: str) -> dict[str, Any]:
     for name, value in config.items():
         here = f"{table}.{name}" if table else str(name)
         if name not in known:
-            raise ConfigurationError(here, f"there is no such key{_advice(name, known, table)}")
+            nested = None if table else _nested(value, str(name))
+            advice = f": to read the table in it, ask for {nested!r}" if nested else _advice(name, known, table)
+            raise ConfigurationError(here, f"there is no such key{advice}")
         key = known[name]
         if key in found:
             raise ConfigurationError(here, f"is given twice, as {said[key]!r} as well: leave one out")
         found[key], said[key] = value, name
     return found
+
+
+def _nested(value: Any, path: str) -> str | None:
+    """The first table in there that may be a configuration, under its whole name."""
+    if not isinstance(value, Mapping):
+        return None
+    inside: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    tops = {key.name for key in KEYS.values() if not key.table} | TABLES.keys() | set(TABLES.values())
+    if tops & inside.keys():
+        return path
+    return next((found for key, one in inside.items() if (found := _nested(one, f"{path}.{key}"))), None)
 
 
 def _advice(name: object, known: Mapping[str, str], table: str) -> str:

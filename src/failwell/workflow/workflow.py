@@ -26,7 +26,7 @@ from failwell.policy import Policy, Stack, protect, protected
 from failwell.workflow.keys import KEYS
 from failwell.workflow.layers import Alarm, Calls, LimitedCalls, OnError, Tally
 from failwell.workflow.making import callback, patterns
-from failwell.workflow.reading import addressed, canonical, from_file, settings_of
+from failwell.workflow.reading import addressed, canonical, from_file, settings_of, within
 
 __all__ = ["Health", "Workflow"]
 
@@ -150,7 +150,7 @@ class Workflow(Stack):
 
         Args:
             source: Keys and tables by name, or the path of a file.
-            table: The table in the file that holds the configuration, e.g. ``"workflows.orders"``.
+            table: The table in there that holds the configuration, e.g. ``"workflows.orders"``.
             environ: Where the ``${NAME}`` in an address is looked up.
 
         Raises:
@@ -159,7 +159,7 @@ class Workflow(Stack):
         """
         if not isinstance(cast("Any", source), (Mapping, str, os.PathLike)):
             raise TypeError(f"source must be a mapping or the path of a TOML file, got {source!r}")
-        config: Any = source if isinstance(source, Mapping) else from_file(source, table)
+        config: Any = within(source, table, "it") if isinstance(source, Mapping) else from_file(source, table)
         read = canonical(config, "")
         if not any(value is not None for value in read.values()):
             settings_of({})  # says what could be configured
@@ -393,7 +393,8 @@ W = TypeVar("W", bound=Workflow)
 
 def _with(kind: type[W], table: str, config: dict[str, Any], **values: Any) -> W:
     """A workflow with one table made of values, to which the configuration may add."""
-    added = {key: config.pop(key) for key in list(config) if f"{table}.{key}" in KEYS and key not in KEYS}
+    own = {name: key.short for key in KEYS.values() if key.table == table for name in (key.short, *key.aliases)}
+    added = {own[name]: config.pop(name) for name in list(config) if name in own and name not in KEYS}
     return kind.from_config({**config, table: {**values, **added, **(config.get(table) or {})}})
 
 
