@@ -204,7 +204,7 @@ def error_as_data(error: BaseException) -> dict[str, Any]:
     data: dict[str, Any] = {"type": type_name(type(error)), "message": redacted(said)}
     own = {
         name: BLOT if is_secret(name, value) else as_field(value)
-        for name, value in vars(error).items()
+        for name, value in _kept(error).items()
         if not name.startswith("_") and (type(value) in (*_PLAIN, int, float) or _is_plain_tuple(value))
     }
     if own:
@@ -213,6 +213,17 @@ def error_as_data(error: BaseException) -> dict[str, Any]:
     if notes:
         data["notes"] = notes
     return data
+
+
+def _kept(error: BaseException) -> dict[str, Any]:
+    slots = {name: getattr(error, name) for name in _slots(error.__class__) if hasattr(error, name)}
+    return {**slots, **vars(error)}
+
+
+def _slots(kind: type) -> list[str]:
+    """The attributes for which objects of a type have a place outside of their ``__dict__``."""
+    said: list[Any] = [vars(one).get("__slots__", ()) for one in reversed(kind.__mro__)]
+    return [name for names in said for name in ((names,) if isinstance(names, str) else names)]
 
 
 def _is_plain_tuple(value: Any) -> bool:
@@ -233,7 +244,13 @@ def error_of(data: Any, where: str) -> BaseException:
     own: Any = part(data, "attributes", dict, where, {})
     notes = part(data, "notes", list, where, [])
     error = _made(name, said, plain=not own)
-    error.__dict__.update({key: field_of(value, f"{where}.attributes.{key}") for key, value in own.items()})
+    slots = _slots(error.__class__)
+    for key, value in own.items():
+        kept = field_of(value, f"{where}.attributes.{key}")
+        if key in slots:
+            setattr(error, key, kept)
+        else:
+            error.__dict__[key] = kept
     if notes:
         error.__notes__ = [str(note) for note in notes]
     return error  # type: ignore[no-any-return]

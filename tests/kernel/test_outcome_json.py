@@ -199,6 +199,25 @@ def test_our_own_errors_keep_what_they_know() -> None:
     assert "4000" not in Outcome(None, saga).to_json()
 
 
+class Slotted(Exception):
+    __slots__ = "code"  # noqa: PLC0205 # Python takes the name of one alone, too
+    code: int
+
+
+class MoreSlots(Slotted):
+    __slots__ = ("left_empty", "where")
+
+
+def test_what_an_error_keeps_in_slots_is_kept() -> None:
+    error = MoreSlots("no")
+    error.code, error.where, vars(error)["extra"] = 7, ("a", 1), "x"  # type: ignore[attr-defined]
+    again = recorded(error)
+    assert isinstance(again, MoreSlots)
+    assert (again.code, again.where, again.extra) == (7, ("a", 1), "x")  # type: ignore[attr-defined]
+    assert not hasattr(again, "left_empty")
+    assert Outcome(None, again).as_dict() == Outcome(None, error).as_dict()
+
+
 def test_notes_are_kept(world: World) -> None:
     outcome = world.run(Retry(2, backoff=backoff.Fixed(1)), world.operation(ConnectionError("down")))
     again = Outcome.from_json(outcome.to_json())

@@ -327,7 +327,7 @@ class _Search:
             fails_with = None
         return following
 
-    async def user_function(
+    def user_function(
         self,
         fn: Callable[..., Any],
         name: str,
@@ -335,17 +335,17 @@ class _Search:
         args: Sequence[Any],
         fails_with: Callable[[str], Exception] | None = None,
     ) -> Any:
-        """A function of the user's inside a pattern: itself explored where it is made of patterns."""
+        """A coroutine for a function of the user's inside a pattern: itself explored where it is made of patterns."""
         if isinstance(fn, Operation):
-            return await self.chain((fn,), fn.__name__, _nothing_inside, tuple(args), fails_with)()
+            return self.chain((fn,), fn.__name__, _nothing_inside, tuple(args), fails_with)()
         known = protected(fn)
         if known is not None:
-            return await self.protected_function(known)
+            return self.protected_function(known)
         says = Alternative.of(fn)
         name = name or name_of(fn)
         self.look_at(fn, name)
         never_fails = says is not None and says.never_fails
-        return await self.operation(name, layer, never_fails=never_fails, fails_with=fails_with)
+        return self.operation(name, layer, never_fails=never_fails, fails_with=fails_with)
 
     def look_at(self, fn: Any, name: str) -> None:
         """See what an operation says about itself."""
@@ -430,7 +430,7 @@ class _ExploringRuntime(AsyncRuntime):
         self.search.happened(event, self.layer, self.operation, args, kwargs)
 
     async def announce(self, callback: Any, event: Any, *args: Any, **kwargs: Any) -> None:
-        self.emit(event, *args, **kwargs)
+        self.search.happened(event, self.layer, self.operation, args, kwargs)
 
     async def sleep(self, seconds: float) -> None:
         try:
@@ -446,13 +446,10 @@ class _ExploringRuntime(AsyncRuntime):
             self.search.time_decides()
             raise
 
-    async def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
-        return await self.search.user_function(fn, name, self.layer, args, self.fails_with)
+    def invoke(self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = "") -> Any:
+        return self.search.user_function(fn, name, self.layer, args, self.fails_with)
 
-    async def in_thread(
-        self, fn: Callable[..., Any], args: Sequence[Any] = (), kwargs: Any = None, name: str = ""
-    ) -> Any:
-        return await self.search.user_function(fn, name, self.layer, args, self.fails_with)
+    in_thread = invoke
 
     async def first(self, calls: Sequence[Callable[[], Any]], delay: float) -> Any:
         search = self.search
@@ -520,11 +517,14 @@ class _StraightRuntime(_ExploringRuntime):
             raise _NeverEnds
         _time_is_up(search, due)
 
-    async def within(self, seconds: float, call: Callable[[], Any]) -> Any:
+    def within(self, seconds: float, call: Callable[[], Any]) -> Any:
         now = self.search.clock.now
         until = current_deadline()
         if until is None or until - now > seconds:
-            return await self._limited(now + seconds, call)
+            return self._limited(now + seconds, call)  # one coroutine less on the way that most calls take
+        return self._until_deadline(until, now, call)
+
+    async def _until_deadline(self, until: float, now: float, call: Callable[[], Any]) -> Any:
         if until <= now or (answer := await self._limited(until, call)) is LATE:
             raise passed(until, self.operation)
         return answer
@@ -589,7 +589,8 @@ def _time_is_up(search: _Search, moment: float) -> NoReturn:
     """Go to the moment at which a timer cuts a wait; of several that are due, the outermost has its way."""
     clock = search.clock
     clock.now = max(clock.now, moment)
-    search.expired = next(place for place, due in enumerate(search.timers) if due < clock.now + resolution(clock.now))
+    latest = clock.now + resolution(clock.now)
+    search.expired = next(place for place, due in enumerate(search.timers) if due < latest)
     if search.expired < len(search.timers) - 1:
         search.time_decides()  # a shorter wait before the inner limit began might have let that one end first
     raise asyncio.CancelledError
