@@ -46,6 +46,9 @@ def test_what_was_meant_is_found_by_letters_names_and_symptoms() -> None:
     assert nearest("Time_Limit") == "timeout"
     assert nearest("thundering herd") == "cache"
     assert nearest("half done") == "saga"
+    assert nearest("health") == "health_check"  # a word of a name counts for more than a problem
+    assert nearest("deadline exceeded") == "deadline"
+    assert nearest("chaos") is None
     assert nearest("qqqqq") is None
     with pytest.raises(LookupError, match="did you mean fallback"):
         card("fallbak")

@@ -37,20 +37,31 @@ def _names() -> str:
 
 
 def nearest(name: str) -> str | None:
-    """The slug that somebody may have meant, by its letters or by another name of the pattern.
+    """The slug that somebody may have meant, by words or letters of its names and of the problems that it is for.
 
     Args:
         name: What they wrote.
     """
     from difflib import get_close_matches
 
+    wanted = _plain(name)
     words: dict[str, str] = {}
-    for one in CARDS.values():
-        for word in (one.slug, one.name, *one.also_known_as, *one.symptoms):
-            words.setdefault(re.sub(r"[\s_-]+", " ", word.lower()), one.slug)
-    wanted = re.sub(r"[\s_-]+", " ", name.lower()).strip()
-    found = get_close_matches(wanted, words, n=1, cutoff=0.6)
-    return words[found[0]] if found else None
+    near: list[str] = []
+    for kind in range(3):  # a pattern's own name counts for more than another name, and that for more than a problem
+        of_kind: list[str] = []
+        for one in CARDS.values():
+            for word in map(_plain, ((one.slug, one.name), one.also_known_as, one.symptoms)[kind]):
+                words.setdefault(word, one.slug)
+                of_kind.append(word)
+        near += [word for word in of_kind if word == wanted]
+        near += [word for word in of_kind if f" {wanted} " in f" {word} "]
+    near += [word for word in words if f" {word} " in f" {wanted} "]
+    near += get_close_matches(wanted, words, n=1, cutoff=0.65)
+    return words[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.lower()).strip()
 
 
 # --- what the code can say is computed ---------------------------------------------------------------
