@@ -640,14 +640,17 @@ class _Stopped(Exception):
 
 
 def _unpacked(value: Any) -> Any:
-    """A value that leaves a driven coroutine, such as an error in an event or in an argument."""
+    """A value that leaves a driven coroutine, such as an error in an event or among the arguments of an alternative.
+
+    What holds no such error stays the object that it is: a state that a step changes must not be a copy.
+    """
     if isinstance(value, _Stopped):
         return value.unpacked()
     kind = value.__class__
-    if kind is tuple:
-        return tuple(map(_unpacked, value))
-    if kind is dict:
-        return {key: _unpacked(one) for key, one in value.items()}
+    if kind is tuple and any(isinstance(one, _Stopped) for one in value):
+        return tuple(one.unpacked() if isinstance(one, _Stopped) else one for one in value)
+    if kind is dict and any(isinstance(one, _Stopped) for one in tuple(value.values())):
+        return {key: one.unpacked() if isinstance(one, _Stopped) else one for key, one in value.items()}
     return value
 
 
@@ -699,7 +702,9 @@ class _Driven:
             if name in TAKES_CALL:
                 args = tuple(map(_plainly, args))
                 kwargs = {key: _plainly(one) for key, one in kwargs.items()}
-            ask = functools.partial(found, *_unpacked(args), **_unpacked(kwargs))
+            ask = functools.partial(
+                found, *map(_unpacked, args), **{key: _unpacked(one) for key, one in kwargs.items()}
+            )
             return _Asked(ask) if name in _AWAITED else ask()
 
         return request

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 import pytest
 
 import failwell
-from failwell import Cache, Fallback, Policy, Retry, Stack, Timeout, backoff, errors, virtual
+from failwell import Cache, Fallback, Policy, Retry, Router, Stack, Timeout, backoff, errors, virtual
 from failwell.policy import (
     Operation,
     Pattern,
@@ -408,6 +408,24 @@ class Doubles(Operation):
 
     async def run(self, call: Any, rt: Any) -> Any:
         return call.args[0] * 2
+
+
+def test_functions_get_the_very_objects_that_the_caller_gave(world: World) -> None:
+    itself: dict[str, Any] = {}
+    itself["me"] = itself
+    given = (itself, [itself], (itself,))
+
+    def note(*args: Any, **kwargs: Any) -> str:
+        itself.setdefault("seen", []).append([*args, *kwargs.values()])
+        return "a"
+
+    note = world.of(note)
+    router = Router({"a": note}, note)
+    operation = world.operation(StopIteration("down"))
+    world.do(lambda: router(*given, k=itself))
+    world.do(lambda: (Fallback(note) >> operation)(*given, k=itself))
+    assert len(itself["seen"]) == 3
+    assert all(one is same for seen in itself["seen"] for one, same in zip(seen, [*given, itself], strict=True))
 
 
 class CallsInner(Doubles):
