@@ -14,6 +14,7 @@ avoid overload" (Amazon Builders' Library, 2019).
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import threading
@@ -104,9 +105,11 @@ class LoadShedder(Policy):
     async def run(self, call: Call, rt: Runtime) -> Any:
         work: _Work = rt.state
         if self.load is not None and work.is_due(rt.now(), self.load_every):
-            work.hear(self.load)
+            work.hear(await rt.decide("load", (None,), _told_by, self.load))
         if not work.admits_all(self):
-            priority = await rt.decide("priority", self.priorities, self._ask, call.args, call.kwargs)
+            ask: Any = self._in_context if isinstance(self.priority, ContextVar) else self.priority
+            ask = functools.partial(ask, **call.kwargs) if call.kwargs else ask
+            priority = await rt.decide("priority", self.priorities, ask, *call.args)
             rank = self._rank_of(priority)
             share = work.enter(self, rank)
             if 0 < share < 1:
@@ -119,11 +122,8 @@ class LoadShedder(Policy):
         finally:
             work.leave()
 
-    def _ask(self, args: Any, kwargs: Any) -> Any:
-        """The priority of a call; an async function of the user's gives an awaitable."""
-        if isinstance(self.priority, ContextVar):
-            return self.priority.get(self.priorities[-1])
-        return self.priority(*args, **kwargs)
+    def _in_context(self, *args: Any, **kwargs: Any) -> str:
+        return cast("ContextVar[str]", self.priority).get(self.priorities[-1])
 
     def _rank_of(self, priority: Any) -> int:
         try:
@@ -173,6 +173,16 @@ class LoadShedder(Policy):
         return "overloaded" if shut >= self.can_wait or self.can_wait == 1 else "busy"
 
 
+def _told_by(load: Callable[[], float]) -> float | None:
+    """What a function of the user's says of the load; None if it cannot tell."""
+    try:
+        told = float(refuse_awaitable(load, load()))
+    except Exception:
+        log.exception("failwell: %s could not tell the load; its last answer holds", name_of(load))
+        return None
+    return None if math.isnan(told) else told
+
+
 class _Counts(dict[str, int]):
     """How many calls of each priority were shed."""
 
@@ -202,16 +212,11 @@ class _Work:
             self._due = now + every
             return True
 
-    def hear(self, load: Callable[[], float]) -> None:
-        """Ask for the load."""
-        try:
-            heard = float(refuse_awaitable(load, load()))
-        except Exception:
-            log.exception("failwell: %s could not tell the load; its last answer holds", name_of(load))
-            return
-        if heard == heard:  # no answer is no load
+    def hear(self, load: float | None) -> None:
+        """The load, as the user's function has it now; None if it could not tell."""
+        if load is not None:
             with self._lock:
-                self._heard = heard
+                self._heard = load
 
     def parts(self, rules: LoadShedder) -> float:
         """How many parts the load is above the one at which the least important calls begin to be shed."""
