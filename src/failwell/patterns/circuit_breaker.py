@@ -175,6 +175,8 @@ class CircuitBreaker(Policy):
         comes_back: Any = recovery
         if not (comes_back is None or isinstance(comes_back, RecoveryPattern)):
             raise TypeError(f"recovery must be a RecoveryPattern such as ExponentialRecovery(), got {recovery!r}")
+        if recovery is not None:
+            _copied(recovery)
         named: Any = name
         if not (named is None or isinstance(named, str)):
             raise TypeError(f"name must be a string, got {name!r}")
@@ -696,6 +698,14 @@ def _duration(name: str, value: Any) -> None:
     number(name, value)
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number of seconds above 0, got {value!r}")
+
+
+def _copied(recovery: RecoveryPattern) -> None:
+    """Try what is done when the circuit opens: then it would be too late to say that it cannot be done."""
+    try:
+        recovery.fresh()
+    except Exception as error:
+        raise TypeError(f"recovery must be something that fresh() can copy, got {recovery!r}: {error}") from error
 
 
 def _rate(name: str, value: Any) -> None:
