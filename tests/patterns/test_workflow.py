@@ -671,7 +671,7 @@ def test_a_compensation_may_empty_the_state(world: World) -> None:
 
     error = world.run(Workflow.compensating(clear), world.operation(ConnectionError("no carrier"))).error
     assert isinstance(error, errors.SagaError)
-    assert (error.compensated, str(error.cause), error.state) == (("clear",), "no carrier", {})  # in no way a copy
+    assert (error.compensated, str(error.cause), error.state) == (("clear",), "no carrier", {})
 
 
 def test_compensations_can_run_in_the_order_in_which_they_are_listed(world: World) -> None:
