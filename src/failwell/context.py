@@ -13,7 +13,7 @@ import random
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, cast
 
 from failwell import virtual
 
@@ -39,21 +39,38 @@ class ErrorContext:
     """Where a call goes and which request it belongs to; every event of the call carries it.
 
     Args:
-        transport: The kind of target.
+        transport: The kind of target, also as a text: ``"database"``.
         operation: What is done there, e.g. ``"connect"``.
         target: The name of the target, e.g. ``"orders-primary"``. Never put a credential here.
         correlation_id: What ties together everything done for one request.
+
+    Raises:
+        TypeError: If an argument is no text.
+        ValueError: If there is no such transport.
     """
 
     __slots__ = ("correlation_id", "operation", "target", "transport")
 
     def __init__(
         self,
-        transport: Transport = Transport.OTHER,
+        transport: Transport | str = Transport.OTHER,
         operation: str = "",
         target: str = "",
         correlation_id: str | None = None,
     ) -> None:
+        # What is wrong is said here: later, in the place of an error that is about to say where it was, nobody
+        # would look for it.
+        if type(transport) is not Transport:
+            known = [one.value for one in Transport]
+            if transport not in known:
+                raise ValueError(f"transport must be one of {', '.join(known)}, got {transport!r}")
+            transport = Transport(transport)
+        if not isinstance(cast("Any", operation), str):
+            raise TypeError(f"operation must be a text, got {operation!r}")
+        if not isinstance(cast("Any", target), str):
+            raise TypeError(f"target must be a text, got {target!r}")
+        if correlation_id is not None and not isinstance(cast("Any", correlation_id), str):
+            raise TypeError(f"correlation_id must be a text, got {correlation_id!r}: give it as str(...)")
         self.transport = transport
         self.operation = operation
         self.target = target

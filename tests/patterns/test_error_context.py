@@ -402,6 +402,24 @@ def test_a_block_is_a_context_too_and_takes_the_id_of_the_one_around() -> None:
     assert current_context() is None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"transport": "pigeon"}, ValueError, "transport must be one of http, database, .*, got 'pigeon'"),
+        ({"transport": []}, ValueError, r"transport must be one of http, .*, got \[\]"),
+        ({"operation": 3}, TypeError, "operation must be a text, got 3"),
+        ({"target": None}, TypeError, "target must be a text, got None"),
+        ({"correlation_id": 7}, TypeError, r"correlation_id must be a text, got 7: give it as str\(...\)"),
+    ],
+)
+def test_a_context_that_could_not_be_told_is_refused_when_it_is_made(
+    arguments: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        ErrorContext(**arguments)
+    assert ErrorContext("database") == ErrorContext(Transport.DATABASE)
+
+
 def test_an_error_that_leaves_a_block_says_so() -> None:
     with pytest.raises(ConnectionError) as caught, errors.context(ErrorContext(operation="a", correlation_id="1")):
         with errors.context(ErrorContext(Transport.FILE, "read")):

@@ -188,7 +188,7 @@ def test_an_awaitable_under_a_plain_call_is_no_failure() -> None:
 
 
 def test_bad_arguments_of_a_single_call_are_refused() -> None:
-    with pytest.raises(TypeError, match="a policy protects a callable, got 7"):
+    with pytest.raises(TypeError, match=r"fn must be a function, which safe_call calls: .*, got 7"):
         safe_call(cast("Any", 7), default=0)
 
     def rows() -> Iterator[int]:

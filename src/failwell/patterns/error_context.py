@@ -71,7 +71,9 @@ class InContext(Policy):
         if isinstance(correlation_id, str) and not _is_id(correlation_id):
             raise ValueError(f"correlation_id must have 1 to {LONGEST_ID} printable characters, got {correlation_id!r}")
         if not (correlation_id is None or isinstance(correlation_id, str) or callable(cast("Any", correlation_id))):
-            raise TypeError(f"correlation_id must be a text or a plain function, got {correlation_id!r}")
+            raise TypeError(
+                f"correlation_id must be a text or a plain function, got {correlation_id!r}: give it as str(...)"
+            )
         self.transport = Transport(transport)
         self.operation = operation
         self.target = target

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from reprlib import repr as shown
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 from failwell.derive import Call
 from failwell.events import FellBack, log
@@ -130,4 +130,6 @@ def safe_call(fn: Callable[..., Any], /, *args: Any, default: Any, on: On = no_m
     Raises:
         TypeError: If ``fn`` is not callable, or ``on`` is of the wrong kind.
     """
+    if not callable(cast("Any", fn)):
+        raise TypeError(f"fn must be a function, which safe_call calls: safe_call(load, 7, default=None), got {fn!r}")
     return SafeCall(default, on)(fn)(*args, **kwargs)
