@@ -276,11 +276,13 @@ class _Specialise(ast.NodeTransformer):
 
 
 def _bypass(node: ast.AST, rt: str, blocking: bool) -> ast.stmt:
-    """The way around all layers, to the protected function itself."""
+    """The way around all layers, to the protected function itself; and no way at all in an abandoned thread."""
     made = ast.parse(
         f"async def _(_args, _kwargs):\n"
-        f"    if _switch.touched and _switch.is_off():\n"
-        f"        return {'' if blocking else 'await '}{rt}.function(*_args, **_kwargs)"
+        f"    if _switch.touched:\n"
+        f"        if _switch.is_off():\n"
+        f"            return {'' if blocking else 'await '}{rt}.function(*_args, **_kwargs)\n"
+        f"        {rt}.lease()"
     )
     [function] = cast("list[ast.AsyncFunctionDef]", made.body)
     for one in ast.walk(function.body[0]):

@@ -606,13 +606,17 @@ def _driving(blocking: bool, outermost: bool, innermost: bool, switched: bool) -
             return _drive(layer.run(cast("Any", _DrivenCall(call)), cast("Any", _Driven(rt))))
 
         def run_plain(*args: Any, **kwargs: Any) -> Any:
-            if switched and switch.touched and switch.is_off():
-                return rt.function(*args, **kwargs)
+            if switched and switch.touched:
+                if switch.is_off():
+                    return rt.function(*args, **kwargs)
+                rt.lease()
             return unpack(args, kwargs)
 
         async def run(*args: Any, **kwargs: Any) -> Any:
-            if switched and switch.touched and switch.is_off():
-                return await rt.function(*args, **kwargs)
+            if switched and switch.touched:
+                if switch.is_off():
+                    return await rt.function(*args, **kwargs)
+                rt.lease()
             return await unpack(args, kwargs)
 
         if not outermost:

@@ -25,6 +25,7 @@ from failwell import virtual
 from failwell.context import ErrorContext
 from failwell.errors import DeadlineExceeded
 from failwell.events import Event, bus, log, where
+from failwell.switch import switch
 
 __all__ = [
     "LATE",
@@ -480,6 +481,7 @@ class _Lease:
         self.outer = outer
         self.due = due
         self.ended = Signal()
+        self.ended.add("abandoned", switch.touch)  # from then on calls ask whether they may still start
         if outer is not None and not outer.ended.add(self, self.ended.set):
             self.ended.set()
 
@@ -533,6 +535,8 @@ class _Errand:
             self.context = copy_context()
             self.is_done = True
             self.tell()
+            if not self.lease.ended.add("over", switch.untouch):
+                switch.untouch()
         return not self.lease.ended.is_set
 
     def leave(self, done: bool) -> None:

@@ -28,7 +28,8 @@ class Switch:
         environment: The environment variables.
 
     Attributes:
-        touched: How many have a say in it. While nobody has, all is on: every call reads this, so it is plain.
+        touched: How many have a say in whether a call is an ordinary one: blocks, and threads that were abandoned.
+            While nobody has, all is on: every call reads this, so it is plain.
     """
 
     __slots__ = ("_everywhere", "_here", "_lock", "touched")
@@ -46,6 +47,16 @@ class Switch:
         here = self._here.get()
         return self._everywhere > 0 if here is None else here
 
+    def touch(self) -> None:
+        """Somebody has a say from now on."""
+        with self._lock:
+            self.touched += 1
+
+    def untouch(self) -> None:
+        """Not any more."""
+        with self._lock:
+            self.touched -= 1
+
     @contextmanager
     def turned(self, *, off: bool) -> Generator[None]:
         """Turn it for a block, and for the tasks that the block starts.
@@ -53,16 +64,14 @@ class Switch:
         Args:
             off: Which way.
         """
-        with self._lock:
-            self.touched += 1
+        self.touch()
         token = self._here.set(off)
         try:
             yield
         finally:
             with suppress(ValueError):  # closed from another context, which never was in this block
                 self._here.reset(token)
-            with self._lock:
-                self.touched -= 1
+            self.untouch()
 
     @contextmanager
     def off_everywhere(self) -> Generator[None]:

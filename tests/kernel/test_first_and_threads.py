@@ -16,9 +16,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from failwell import Fallback, Policy, Retry, Timeout, backoff, explore, virtual
+from failwell import (
+    AdaptiveLimit,
+    Bulkhead,
+    Cache,
+    CircuitBreaker,
+    Deadline,
+    Fallback,
+    Hedge,
+    InContext,
+    LoadShedder,
+    Policy,
+    RateLimiter,
+    Retry,
+    SafeCall,
+    Timeout,
+    Validate,
+    backoff,
+    errors,
+    explore,
+    virtual,
+)
 from failwell.events import Attempt
 from failwell.runtime import Abandoned, AsyncRuntime, BlockingRuntime, Mark, Runtime
+from failwell.switch import switch
 from tests.kernel.world import Hang, World
 from tests.patterns.test_cancellation import cancelled_at
 
@@ -943,3 +964,65 @@ def test_a_loser_that_fails_when_it_is_cancelled_is_not_reported_as_lost(caplog:
     assert virtual.run(main()) == "answer"
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+# --- an abandoned thread and what is protected by itself ---
+
+PLAIN_POLICIES: list[Policy] = [
+    AdaptiveLimit(),
+    Bulkhead(),
+    Cache(60),
+    CircuitBreaker(),
+    Deadline(5),
+    Fallback(Fallback.value(0)),
+    Hedge(5),
+    InContext(),
+    LoadShedder(10, str),
+    RateLimiter(10),
+    Retry(),
+    SafeCall(),
+    Timeout(5),
+    Validate(output=lambda answer: True),
+]
+
+
+@pytest.mark.parametrize("driven", [False, True])
+@pytest.mark.parametrize("policy", PLAIN_POLICIES, ids=lambda policy: type(policy).__name__)
+def test_no_protected_function_starts_in_an_abandoned_thread(
+    policy: Policy, driven: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if driven:
+        monkeypatch.setattr("failwell.policy.derive", lambda *_, **__: None)
+    go_on, ended, started = threading.Event(), threading.Event(), list[int]()
+    inner = policy(lambda: started.append(1))
+
+    @Timeout(0.01)
+    def outer() -> None:
+        try:
+            assert go_on.wait(10)
+            inner()
+        finally:
+            ended.set()
+
+    with pytest.raises(errors.TimeoutExceeded):
+        outer()
+    go_on.set()
+    assert ended.wait(10)
+    assert started == []
+    inner()
+    assert started == [1], "elsewhere it goes on as ever"
+
+
+def test_calls_look_at_nothing_more_when_no_abandoned_thread_is_left() -> None:
+    before, go_on = switch.touched, threading.Event()
+    waits = Timeout(0.01)(Timeout(5)(go_on.wait))
+    for _ in range(3):
+        with pytest.raises(errors.TimeoutExceeded):
+            waits(10)
+    assert switch.touched >= before + 3
+    go_on.set()
+    for _ in range(1000):
+        if switch.touched <= before:
+            break
+        time.sleep(0.01)
+    assert switch.touched <= before

@@ -497,9 +497,11 @@ def test_what_is_over_in_time_leaves_no_trace_on_the_one_around_it() -> None:
     quick = Timeout(1)(lambda: None)
 
     def many() -> None:
+        Looks().call(lambda: None)
         for _ in range(5):
             quick()
         Looks().call(lambda: None)
 
     Timeout(60).call(many)
-    assert waiting == [0]
+    before, after = waiting
+    assert before == after

@@ -70,8 +70,10 @@ def test_each_thread_has_the_switch_as_it_left_it() -> None:
                 assert attempts() == 2
         assert attempts() == 2
 
+    before = switch.touched  # threads that were abandoned by tests before this one
     hammer(work)
-    assert (switch.touched, switch.is_off()) == (0, False)
+    assert switch.touched <= before
+    assert not switch.is_off()
 
 
 def test_no_more_faults_are_injected_than_the_limit_and_each_is_counted() -> None:
