@@ -369,6 +369,7 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.Router",
                 "each_call_goes_to_the_route_that_is_selected_and_to_no_other",
             ),
+            ("A route for what fits none", "failwell.Router(default)", "an_unknown_route_falls_to_the_default"),
         ),
         *_of(
             "validate",
@@ -376,6 +377,11 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "Check arguments and answers",
                 "failwell.Validate",
                 "only_valid_calls_are_made_and_only_valid_answers_come_back",
+            ),
+            (
+                "Ask somebody else for an answer that is not valid",
+                "failwell.Validate(output)",
+                "a_fallback_answers_for_what_is_not_valid",
             ),
         ),
         *_of(
@@ -385,6 +391,12 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.safe_call",
                 "an_error_of_every_day_is_answered_with_the_default",
             ),
+            (
+                "The failure is logged, with its traceback",
+                "failwell.safe_call",
+                "what_is_answered_is_logged_with_its_traceback",
+            ),
+            ("Mistakes in the program are not hidden", "failwell.safe_call", "a_mistake_in_the_program_is_not_hidden"),
         ),
         *_of(
             "degrade",
@@ -399,6 +411,11 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "the_last_good_answer_stands_in_until_it_is_too_old",
             ),
             ("Reading only", "failwell.Degrade.read_only", "what_writes_is_refused_while_only_reading_is_possible"),
+            (
+                "Reading only, for as long as a circuit is open",
+                "failwell.Degrade",
+                "a_circuit_breaker_makes_reading_only_automatic",
+            ),
             (
                 "Switch features off, or all below a priority",
                 "failwell.Degrade",
@@ -465,6 +482,24 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "retry_after_in_seconds_is_honoured",
             ),
         ),
+        *_in(
+            "examples/token_client.md",
+            "examples/test_token_client.py",
+            (
+                "A client whose tokens expire and are revoked, on a real server",
+                "failwell.examples.token_client",
+                "twenty_callers_who_are_refused_cause_one_request_for_a_token_and_are_answered",
+            ),
+        ),
+        *_in(
+            "patterns/workflow.md",
+            "examples/test_order_service.py",
+            (
+                "An order service from a TOML file, on real servers",
+                "failwell.examples.order_service",
+                "an_order_that_cannot_be_shipped_is_undone_the_last_step_first",
+            ),
+        ),
         *_of(
             "workflow",
             (
@@ -499,6 +534,16 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "a_fallback_answers_timeouts_unless_told_not_to",
             ),
             (
+                "A fallback for some errors, also where the work was undone",
+                "failwell.Workflow(fallback)",
+                "a_fallback_for_some_errors_looks_at_what_was_behind_an_undoing_or_a_limit",
+            ),
+            (
+                "The address of a fallback service from the environment",
+                "failwell.Workflow(fallback)",
+                "variables_of_an_address_may_come_from_elsewhere",
+            ),
+            (
                 "The last good answer when the operation fails",
                 "failwell.Workflow(cache)",
                 "the_last_good_answer_is_given_only_when_the_operation_fails",
@@ -512,6 +557,16 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "Compensations that are added while the work goes on",
                 "failwell.saved_state",
                 "actions_may_be_added_while_the_work_goes_on",
+            ),
+            (
+                "A limit of time for work that would have to be undone",
+                "failwell.Workflow(compensation)",
+                "work_that_takes_too_long_is_undone",
+            ),
+            (
+                "Be told when a workflow undoes what was done",
+                "failwell.Workflow(compensation)",
+                "the_start_and_the_end_of_undoing_are_told_once",
             ),
             (
                 "Counts of attempts, successes, fallbacks and compensations",
@@ -528,12 +583,27 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.Workflow(on_error)",
                 "an_error_is_reported_even_if_it_is_answered",
             ),
+            (
+                "Callbacks get what they have parameters for",
+                "failwell.Workflow(on_error)",
+                "callbacks_get_what_they_have_parameters_for",
+            ),
+            (
+                "One circuit for several workflows",
+                "failwell.Workflow(circuit_breaker)",
+                "a_pattern_that_is_made_already_may_stand_for_its_table",
+            ),
             ("Health with the share of errors", "failwell.Workflow.health", "health_follows_the_latest_executions"),
             ("Ready-made workflows", "failwell.Workflow.retrying", "the_usual_workflows_have_names_of_their_own"),
             (
                 "Mistakes in a configuration are named with the key",
                 "failwell.errors.ConfigurationError",
                 "a_misspelt_key_is_named_with_the_nearest_one",
+            ),
+            (
+                "What contradicts something else or has no effect is named, too",
+                "failwell.errors.ConfigurationError",
+                "what_contradicts_or_has_no_effect_is_named",
             ),
         ),
         *_of(
@@ -567,6 +637,16 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.InContext(correlation_id)",
                 "contexts_inside_belong_to_the_same_request_and_the_next_request_is_another",
             ),
+            (
+                "A block of code as a context",
+                "failwell.errors.context",
+                "a_block_is_a_context_too_and_takes_the_id_of_the_one_around",
+            ),
+            (
+                "The context of an error, long after",
+                "failwell.errors.context_of",
+                "a_record_about_an_error_says_where_that_happened_also_outside_of_the_context",
+            ),
             ("Log records with the context", "failwell.ContextFilter", "a_log_record_says_where_it_was_written"),
             (
                 "No secrets in what is told",
@@ -586,6 +666,12 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.HealthCheck(failure_threshold)",
                 "the_status_changes_only_after_so_many_probes_in_a_row",
             ),
+            (
+                "Probes in the background",
+                "failwell.HealthCheck.running",
+                "a_check_runs_in_the_background_for_as_long_as_a_block",
+            ),
+            ("A slow answer is a degraded one", "failwell.HealthCheck", "a_slow_answer_is_a_degraded_one"),
             (
                 "A report over everything that is registered",
                 "failwell.health",
@@ -651,6 +737,16 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
             ("What takes how long", "failwell draw --view timeline", "calls_waits_limits_and_the_end_are_bars_in_time"),
         ),
         *_in(
+            "patterns/workflow.md",
+            "cli/test_workflow_files.py",
+            (
+                "Drawings of a TOML file, without what the environment holds",
+                "failwell draw",
+                "one_table_of_a_file_is_drawn_without_what_the_environment_holds",
+            ),
+            ("What a TOML file does, in words and numbers", "failwell explain", "a_file_is_explained"),
+        ),
+        *_in(
             "explorer/whiteboards.md",
             "flow/test_excalidraw.py",
             ("Whiteboards with sticky notes to edit", "failwell draw", "sticky_notes_hold_the_code_and_the_times"),
@@ -698,6 +794,12 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.testing.failing",
                 "each_call_does_what_the_next_entry_says_and_the_last_one_holds",
             ),
+            ("Operations that hang", "failwell.testing.HANG", "a_hang_ends_when_it_is_cut"),
+            (
+                "How many calls were under way at once",
+                "failwell.testing.failing",
+                "how_many_were_under_way_at_once_is_known",
+            ),
         ),
         *_in(
             "testing.md",
@@ -712,6 +814,16 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "failwell.testing.fault",
                 "a_failure_is_raised_and_the_call_is_not_made",
             ),
+            (
+                "Faults in a client that is there already",
+                "failwell.testing.fault",
+                "a_real_dependency_can_be_made_to_fail_where_it_is",
+            ),
+            (
+                "Start and stop faults while all runs",
+                "failwell.testing.Fault.stop",
+                "it_can_be_started_and_stopped_at_any_time",
+            ),
         ),
         *_in(
             "testing.md",
@@ -720,6 +832,11 @@ FEATURES: Mapping[str, tuple[Feature, ...]] = {
                 "Switch all policies off",
                 "failwell.testing.disabled",
                 "functions_that_were_decorated_before_are_disabled_too_and_work_again_afterwards",
+            ),
+            (
+                "Switch them off for a whole process, by the environment",
+                "failwell.testing.disabled",
+                "the_environment_switches_a_whole_process_off_and_the_log_says_so",
             ),
         ),
         *_in(
