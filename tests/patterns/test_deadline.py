@@ -416,9 +416,15 @@ def test_bad_arguments_are_refused_by_name_and_value(wrong: Any, message: str) -
         Deadline(**wrong)
 
 
-@pytest.mark.parametrize("wrong", ["noon", None, True])
+@pytest.mark.parametrize("wrong", ["noon", None, True, timedelta(seconds=3)])
 def test_until_refuses_what_is_no_moment(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="moment must be a number"):
+    with pytest.raises(TypeError, match="moment must be a monotonic time or a date with its time zone, got"):
+        Deadline.until(wrong)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_until_refuses_a_moment_that_is_not_finite_by_its_own_name(wrong: float) -> None:
+    with pytest.raises(ValueError, match=f"moment must be a finite monotonic time, got {wrong}"):
         Deadline.until(wrong)
 
 

@@ -1004,6 +1004,8 @@ async def some_load() -> float:
         (lambda: ExponentialRecovery(max_probes=0), "max_probes must be at least 1, got 0"),
         (lambda: PartialRecovery("checkout", feature), "features must be names, .* got 'checkout'"),
         (lambda: PartialRecovery([1], feature), r"features must be names, .* got \[1\]"),  # type: ignore[list-item]
+        (lambda: PartialRecovery(None, feature), "features must be names, .* got None"),  # type: ignore[arg-type]
+        (lambda: PartialRecovery({"b", "a"}, feature), "features must be names, .* got {"),  # type: ignore[arg-type]
         (lambda: PartialRecovery([], feature), r"features must be different names, at least one, got \[\]"),
         (lambda: PartialRecovery(["a", "a"], feature), "features must be different names"),
         (lambda: PartialRecovery(SHOP, "ads"), "feature must be a function of the call's arguments, got 'ads'"),  # type: ignore[arg-type]

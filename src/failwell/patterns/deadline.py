@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from failwell.derive import Call
 from failwell.errors import DeadlineExceeded
@@ -71,14 +71,19 @@ class Deadline(Policy):
             moment: A monotonic time, or a date with its time zone.
 
         Raises:
-            ValueError: If a date has no time zone.
+            ValueError: If a date has no time zone, or a time is not finite.
             TypeError: If it is neither a number nor a date.
         """
-        if isinstance(cast("Any", moment), datetime):
-            moment = time.monotonic() + _seconds_until(cast("datetime", moment))
+        given: Any = moment
+        if isinstance(given, datetime):
+            at = time.monotonic() + _seconds_until(given)
+        elif isinstance(given, bool) or not isinstance(given, (int, float)):
+            raise TypeError(f"moment must be a monotonic time or a date with its time zone, got {given!r}")
         else:
-            number("moment", moment)
-        at = cast("float", moment)
+            number("moment", given)
+            at = given
+            if not float("-inf") < at < float("inf"):
+                raise ValueError(f"moment must be a finite monotonic time, got {given!r}")
         return cls(max(0.0, at - time.monotonic()), at)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from failwell.backoff import Exponential, Jitter
 from failwell.events import log
@@ -122,9 +122,10 @@ class PartialRecovery(_Gradual):
         breaks: RecoveryPattern | None = None,
     ) -> None:
         given: Any = features
-        if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+        names = isinstance(given, (list, tuple)) and all(isinstance(one, str) for one in cast("list[Any]", given))
+        if not names:
             raise TypeError(f"features must be names, the most important first, got {features!r}")
-        if not given or len(set(given)) != len(given):
+        if not features or len(set(features)) != len(features):
             raise ValueError(f"features must be different names, at least one, got {features!r}")
         asked: Any = feature
         if not callable(asked):
