@@ -43,7 +43,8 @@ class Bulkhead(Policy):
         max_queue: How many more may wait for a slot (default: none).
         queue_timeout: Seconds that a call may wait in the queue (default: until its slot comes, or its deadline).
         threads: Run plain functions in threads of the bulkhead's own, this many; then no more calls than that are
-            under way. A slot is taken until its thread is done, even if the caller has left.
+            under way. A slot is taken until its thread is done, even if the caller has left. A timeout inside of the
+            bulkhead runs plain functions in threads of its own, which do not count: put it outside.
         name: What the layer is called in events and drawings.
 
     Raises:
