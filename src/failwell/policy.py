@@ -413,6 +413,12 @@ class Operation(Pattern):
         run = _outcome_async if self.is_async else _outcome_blocking
         return run(self._bound, args, kwargs)
 
+    def __rshift__(self, other: object) -> Any:
+        """Refused: an operation has nothing inside of it."""
+        if isinstance(other, Policy):
+            raise TypeError(f"{self.label} stands innermost: write {other.label} >> {self.label}")
+        return NotImplemented
+
     @functools.cached_property
     def _bound(self) -> Callable[..., Any]:
         return assemble((self,), _no_inner, blocking=not self.is_async, name=self.__name__)

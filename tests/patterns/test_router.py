@@ -270,12 +270,21 @@ def test_routes_are_those_of_the_day_it_was_made() -> None:
         (({"a": gpt4}, "a"), "select must be callable, got 'a'"),
         (({"a": gpt4}, by_length, "b"), "default must be one of the routes a, got 'b'"),
         (({"a": gpt4}, by_length, 7), "default must be one of the routes a, got 7"),
+        (({"a": gpt4}, by_length, ["a"]), r"default must be one of the routes a, got \['a'\]"),
         (({"a": gpt4}, by_length, None, 7), "name must be a text, got 7"),
     ],
 )
 def test_bad_arguments_are_refused_by_name_and_value(arguments: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         Router(*arguments)
+
+
+def test_what_protects_a_router_is_written_before_it() -> None:
+    router: Any = Router({"a": gpt4}, by_length)
+    with pytest.raises(TypeError, match="Router stands innermost: write Retry >> Router"):
+        _ = router >> Retry(2)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        _ = router >> 7
 
 
 def test_a_router_and_a_saga_tell_how_a_call_went(world: World) -> None:

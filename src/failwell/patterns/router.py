@@ -58,7 +58,7 @@ class Router(Operation):
                 raise TypeError(f"route {route!r} must be callable, got {operation!r}")
         if not callable(select):
             raise TypeError(f"select must be callable, got {select!r}")
-        if default is not None and default not in routes:
+        if default is not None and default not in tuple(routes):
             raise ValueError(f"default must be one of the routes {', '.join(routes)}, got {default!r}")
         optional_text(name=name)
         self.routes = dict(routes)
