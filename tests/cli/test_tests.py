@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from failwell.catalog import CARDS
 from failwell.cli import app
 
 MODULE = """
@@ -60,7 +61,7 @@ def test_pytest_runs_the_file_and_fails_it_when_the_stack_changes(
     assert "Diverged" in after.stdout
 
 
-@pytest.mark.parametrize("target", ["shop:load", "shop:foreign", "saga", "cache"])
+@pytest.mark.parametrize("target", ["shop:load", "shop:foreign", *CARDS])
 def test_anything_that_can_be_explored_has_tests(
     target: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

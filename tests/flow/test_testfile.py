@@ -23,6 +23,7 @@ from failwell.backoff import *
 from tests.flow.stacks import Held, Purse
 class Busy(Exception): ...
 def expired(): ...
+def importance(*args): ...
 purse = Purse(lambda: True)
 """ + "".join(f"async def {name}(*args): ...\n" for name in FUNCTIONS)
 
@@ -162,6 +163,41 @@ def test_a_changed_saga_fails_some_test(before: str, after: str) -> None:
         ("Bulkhead(3)", "Bulkhead(4)"),
         ("Bulkhead(3, max_queue=2)", "Bulkhead(3, max_queue=3)"),
         ("Cache(60, stale_if_error=600)", "Cache(60, stale_if_error=6000)"),
+        ("Retry(3, budget=purse)", "Retry(3)"),
+        ("Deadline(5)", "Deadline(6)"),
+        ("Deadline(5) >> Retry(3, Fixed(3))", "Timeout(5) >> Retry(3, Fixed(3))"),
+        ("Hedge(0.5)", "Hedge(0.25)"),
+        ("Hedge(0.5)", "Hedge(0.5, max_hedges=2)"),
+        ("Hedge(0.5)", "Hedge(0.5, on=ConnectionError)"),
+        ("AdaptiveLimit(10)", "AdaptiveLimit(11)"),
+        ("AdaptiveLimit(10)", "AdaptiveLimit(10, on=TimeoutError)"),
+        ("LoadShedder(100, importance)", "LoadShedder(90, importance)"),
+        ("LoadShedder(100, importance, start=0.5)", "LoadShedder(100, importance, start=0.6)"),
+        ("SafeCall(0)", "SafeCall(1)"),
+        ("SafeCall(0)", "SafeCall(0, on=ConnectionError)"),
+        ("CircuitBreaker(3, 30)", "CircuitBreaker(3, 30, recovery=ExponentialRecovery())"),
+        (
+            "CircuitBreaker(3, 30, recovery=ExponentialRecovery(max_probes=2))",
+            "CircuitBreaker(3, 30, recovery=ExponentialRecovery(max_probes=3))",
+        ),
+        (
+            "CredentialRefresh(Held(refresh, expired), on=ConnectionError)",
+            "CredentialRefresh(Held(refresh, expired), on=TimeoutError)",
+        ),
+        ("HealthCheck(operation, interval=10)", "HealthCheck(operation, interval=20)"),
+        ("HealthCheck(operation)", "HealthCheck(operation, failure_threshold=2)"),
+        ("Batch(operation, retry=Retry(2, Fixed(1)))", "Batch(operation, retry=Retry(2, Fixed(2)))"),
+        ("Batch(operation, retry=Retry(2, Fixed(1)))", "Batch(operation)"),
+        ("Degrade([Feature('one', 2, charge), Feature('two', 1, ship)])", "Degrade([Feature('one', 2, charge)])"),
+        (
+            "Degrade([Feature('one', 2, charge), Feature('two', 1, ship)])",
+            "Degrade([Feature('one', 2, charge, required=True), Feature('two', 1, ship)])",
+        ),
+        ("InContext('http', target='carts')", "InContext('http', target='orders')"),
+        (
+            "Workflow.from_config({'primary_strategy': 'retry', 'retry': {'max_attempts': 2, 'initial_delay': 1}})",
+            "Workflow.from_config({'primary_strategy': 'retry', 'retry': {'max_attempts': 3, 'initial_delay': 1}})",
+        ),
     ],
 )
 def test_a_change_of_one_parameter_fails_some_test(before: str, after: str) -> None:
