@@ -51,7 +51,7 @@ def no_thread_left() -> Generator[None]:
 
 
 def hammer(work: Callable[[int, int], None], *, threads: int = THREADS, seconds: float = SECONDS) -> int:
-    """Do ``work(thread, round)`` in many threads at once for some seconds, in each once at least; how often it was done.
+    """Do ``work(thread, round)`` in many threads at once for some seconds, and once at least; how often it was done.
 
     Raises:
         ExceptionGroup: If anything went wrong anywhere.
