@@ -13,7 +13,7 @@ import random
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
-from typing import Any, cast
+from typing import Any
 
 from failwell import virtual
 
@@ -65,12 +65,15 @@ class ErrorContext:
             if transport not in known:
                 raise ValueError(f"transport must be one of {', '.join(known)}, got {transport!r}")
             transport = Transport(transport)
-        if not isinstance(cast("Any", operation), str):
-            raise TypeError(f"operation must be a text, got {operation!r}")
-        if not isinstance(cast("Any", target), str):
-            raise TypeError(f"target must be a text, got {target!r}")
-        if correlation_id is not None and not isinstance(cast("Any", correlation_id), str):
-            raise TypeError(f"correlation_id must be a text, got {correlation_id!r}: give it as str(...)")
+        what: Any = operation
+        if not isinstance(what, str):
+            raise TypeError(f"operation must be a text, got {what!r}")
+        where: Any = target
+        if not isinstance(where, str):
+            raise TypeError(f"target must be a text, got {where!r}")
+        request: Any = correlation_id
+        if request is not None and not isinstance(request, str):
+            raise TypeError(f"correlation_id must be a text, got {request!r}: give it as str(...)")
         self.transport = transport
         self.operation = operation
         self.target = target
