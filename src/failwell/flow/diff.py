@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 from failwell.errors import TooManyStates
 from failwell.flow.fold import operations
@@ -222,8 +223,14 @@ _MOST_STATES = 300
 """Of a layer; where there are more, its parameters are compared instead."""
 
 
+_known_states: WeakKeyDictionary[Exploration, list[str]] = WeakKeyDictionary()
+"""What was found out about an exploration: a search for states takes longer than all else that is compared."""
+
+
 def _states(exploration: Exploration) -> list[str]:
     """How the layers go from state to state, in words."""
+    if exploration in _known_states:
+        return _known_states[exploration]
     found: list[str] = []
     for layer, label in zip(exploration.layers, labels(exploration.layers), strict=True):
         if keeps_state(layer):
@@ -232,6 +239,7 @@ def _states(exploration: Exploration) -> list[str]:
             except TooManyStates:
                 ways = [repr(layer)]
             found += [f"{label}: {way}" for way in ways]
+    _known_states[exploration] = found
     return found
 
 
