@@ -1838,6 +1838,7 @@ def test_a_strategy_that_is_named_must_be_configured(strategy: RecoveryStrategy)
         ({"primary_strategy": 3}, "primary_strategy: must be one of 'retry'"),
         ({"health_window": 10**400}, "health_window: must be a whole number of at least 1, got 1000"),
         ({"max_error_rate": float("inf")}, "max_error_rate: must be a share above 0 and up to 1, got inf"),
+        ({"max_error_rate": 0}, "max_error_rate: must be a share above 0 and up to 1, got 0"),
         ({"name": " "}, "name: must be a text, got ' '"),
         ({"retry": {"step": 2}}, "retry.step: has no effect with backoff = 'jitter'"),
         ({"retry": {"backoff": "decorrelated", "jitter": "full"}}, "retry.jitter: has no effect"),
