@@ -768,7 +768,6 @@ def test_asking_for_the_load_makes_no_answer_slow(world: World) -> None:
 
 
 def test_the_load_of_the_host_comes_from_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("psutil")
     memory, cpu = (AdaptiveRecovery(load=source).load for source in ("memory", "cpu"))  # type: ignore[arg-type]
     assert memory is not None
     assert cpu is not None
