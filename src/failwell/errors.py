@@ -164,7 +164,7 @@ class SagaError(RecoveryError):
 
 
 # Where everybody is turned away, an error is made for each call and read by hardly anyone: what it says is put
-# together when somebody asks, and slots cost less than a dictionary.
+# together when somebody asks.
 
 
 class CircuitOpenError(RecoveryError):
@@ -175,8 +175,6 @@ class CircuitOpenError(RecoveryError):
         retry_after: Seconds after which the breaker lets a probe through, at the latest; None if it was forced open
             and stays so. What opened it is the ``__cause__``.
     """
-
-    __slots__ = ("operation", "retry_after")
 
     def __init__(self, operation: str = "operation", retry_after: float | None = None) -> None:
         self.operation = operation
@@ -215,8 +213,6 @@ class RateLimitedError(RecoveryError):
         retry_after: Seconds after which a call is admitted.
     """
 
-    __slots__ = ("operation", "retry_after")
-
     def __init__(self, operation: str = "operation", retry_after: float = 0.0) -> None:
         self.operation = operation
         self.retry_after: float = retry_after  # pyright: ignore[reportIncompatibleVariableOverride] # a narrower promise
@@ -234,8 +230,6 @@ class BulkheadFullError(RecoveryError):
     Attributes:
         operation: The operation that was not called.
     """
-
-    __slots__ = ("operation", "reason")
 
     def __init__(self, operation: str = "operation", message: str = "its bulkhead is full") -> None:
         self.operation = operation
@@ -260,8 +254,6 @@ class ConcurrencyLimitedError(RecoveryError):
         limit: How many calls the limit lets through at the moment.
     """
 
-    __slots__ = ("limit", "operation")
-
     def __init__(self, operation: str = "operation", limit: int = 0) -> None:
         self.operation = operation
         self.limit = limit
@@ -280,8 +272,6 @@ class LoadShedError(RecoveryError):
         operation: The operation that was not called.
         priority: The priority of the call.
     """
-
-    __slots__ = ("operation", "priority", "retry_after")
 
     def __init__(self, operation: str = "operation", priority: object = "", retry_after: float | None = None) -> None:
         self.operation = operation
