@@ -1341,7 +1341,7 @@ def test_reading_paths_as_a_tree_shows_what_reading_each_shows(text: str) -> Non
 
 
 def _lengths(facts: Facts) -> dict[Any, int]:
-    """Facts of two kinds may be equal as tuples, a step that hung and one that was left done: the kind goes with them."""
+    """Facts of two kinds may be equal as tuples (a step that hung, or was left done): the kind goes with them."""
     return {(kind, fact): len(seen.path.trace) for kind, known in facts._seen.items() for fact, seen in known.items()}
 
 
