@@ -204,7 +204,7 @@ callers = st.lists(
 def test_slots_and_places_are_never_lost_or_given_twice(
     room: int, queue: int, patience: float | None, calls: list[Caller]
 ) -> None:
-    bulkhead = Bulkhead(room, queue, patience)
+    bulkhead = Bulkhead(room, queue, patience if queue else None)
     under_way = most = 0
     started: dict[int, float] = {}
 
@@ -596,6 +596,7 @@ def test_an_awaitable_out_of_a_thread_is_refused() -> None:
         ({"queue_timeout": 0}, ValueError, "queue_timeout must be above 0 seconds, got 0"),
         ({"queue_timeout": math.nan}, ValueError, "queue_timeout must be above 0 seconds, got nan"),
         ({"queue_timeout": "1"}, TypeError, "queue_timeout must be a number, got '1'"),
+        ({"queue_timeout": 5}, ValueError, "queue_timeout=5 has no effect with max_queue=0, as nobody waits"),
         ({"threads": 0}, ValueError, "threads must be at least 1, got 0"),
         ({"threads": "4"}, TypeError, "threads must be a whole number, got '4'"),
         ({"name": 3}, TypeError, "name must be a text, got 3"),

@@ -41,15 +41,16 @@ class Bulkhead(Policy):
     Args:
         max_concurrent: How many calls may be under way.
         max_queue: How many more may wait for a slot (default: none).
-        queue_timeout: Seconds that a call may wait in the queue (default: until its slot comes, or its deadline).
+        queue_timeout: Seconds that a call may wait in the queue (default: until its slot comes, or its deadline);
+            only where there is a ``max_queue``.
         threads: Run plain functions in threads of the bulkhead's own, this many; then no more calls than that are
             under way. A slot is taken until its thread is done, even if the caller has left. A timeout inside of the
             bulkhead runs plain functions in threads of its own, which do not count: put it outside.
         name: What the layer is called in events and drawings.
 
     Raises:
-        ValueError: If ``max_concurrent`` or ``threads`` is below 1, ``max_queue`` is negative or ``queue_timeout`` is
-            not above 0.
+        ValueError: If ``max_concurrent`` or ``threads`` is below 1, ``max_queue`` is negative, or ``queue_timeout`` is
+            not above 0 or given where nobody waits.
         TypeError: If an argument is of the wrong kind.
         BulkheadFullError: On a call, if all slots are taken and the queue is full.
         BulkheadTimeoutError: On a call, if it waited too long in the queue.
@@ -69,6 +70,8 @@ class Bulkhead(Policy):
             number("queue_timeout", queue_timeout)
             if not queue_timeout > 0:
                 raise ValueError(f"queue_timeout must be above 0 seconds, got {queue_timeout!r}")
+            if max_queue == 0:
+                raise ValueError(f"queue_timeout={queue_timeout!r} has no effect with max_queue=0, as nobody waits")
         if threads is not None:
             at_least(1, threads=threads)
         optional_text(name=name)
