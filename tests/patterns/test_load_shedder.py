@@ -255,6 +255,21 @@ def test_what_is_no_load_is_logged_or_ignored_and_the_last_answer_holds(
     assert shedder.active == 0
 
 
+def test_a_load_above_one_is_reported_once_and_the_last_answer_holds(caplog: pytest.LogCaptureFixture) -> None:
+    answers = [0.95, 90, 0.1, 5, math.inf, 1]
+
+    def percent() -> float:
+        return answers.pop(0)
+
+    shedder = LoadShedder(100, itself, load=percent, load_every=0)
+    with caplog.at_level(logging.ERROR):
+        assert [admitted(shedder, "normal") for _ in range(6)] == [0, 0, 1, 1, 1, 0]
+    [record] = caplog.records
+    assert "percent told a load of 90, which is no share from 0 to 1" in record.getMessage()
+    assert "divide a percentage by 100" in record.getMessage()
+    assert shedder.active == 0
+
+
 def test_what_is_no_exception_passes_through_and_the_next_caller_goes_on() -> None:
     def load() -> float:
         raise KeyboardInterrupt

@@ -52,7 +52,8 @@ class LoadShedder(Policy):
         start: The load, from 0 to 1, above which the least important calls are shed.
         reserve: The share of the capacity that is for the most important calls alone.
         load: Another measure of the load, from 0 to 1, such as that of the processor; a plain function. What it
-            raises is logged, and its last answer holds.
+            raises is logged, and its last answer holds. So it does instead of a number above 1, such as a percentage,
+            which is logged once.
         load_every: Seconds for which an answer of ``load`` holds.
         name: What the layer is called in events and drawings.
 
@@ -105,7 +106,7 @@ class LoadShedder(Policy):
     async def run(self, call: Call, rt: Runtime) -> Any:
         work: _Work = rt.state
         if self.load is not None and work.is_due(rt.now(), self.load_every):
-            work.hear(await rt.decide("load", (None,), _told_by, self.load))
+            work.hear(await rt.decide("load", (None,), _told_by, self.load), self.load)
         if not work.admits_all(self):
             ask: Any = self._in_context if isinstance(self.priority, ContextVar) else self.priority
             ask = functools.partial(ask, **call.kwargs) if call.kwargs else ask
@@ -201,6 +202,7 @@ class _Work:
         self.closed = 0  # how many of the priorities, the least important first, are shut out
         self.shed = _Counts()
         self._heard = 0.0  # the load, as the user's function has it
+        self._was_above = False  # whether it was told that a load is at most 1
         self._due = -math.inf
         self._lock = threading.Lock()
 
@@ -212,11 +214,22 @@ class _Work:
             self._due = now + every
             return True
 
-    def hear(self, load: float | None) -> None:
+    def hear(self, load: float | None, source: Callable[[], float]) -> None:
         """The load, as the user's function has it now; None if it could not tell."""
-        if load is not None:
-            with self._lock:
+        if load is None:
+            return
+        with self._lock:
+            if load <= 1:
                 self._heard = load
+                return
+            is_news, self._was_above = not self._was_above, True
+        if is_news:
+            log.error(
+                "failwell: %s told a load of %g, which is no share from 0 to 1; the last one that was holds: divide a "
+                "percentage by 100, and limit what may be above 1 by min(1.0, ...)",
+                name_of(source),
+                load,
+            )
 
     def parts(self, rules: LoadShedder) -> float:
         """How many parts the load is above the one at which the least important calls begin to be shed."""
