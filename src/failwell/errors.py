@@ -115,16 +115,24 @@ class DeadlineExceeded(RecoveryError, TimeoutError):
     Attributes:
         seconds: The time that there was in all.
         at: The monotonic time that was the deadline, if it is known.
+        begun: Whether the operation was begun in time; otherwise nothing was done.
     """
 
-    def __init__(self, seconds: float, operation: str = "operation", at: float | None = None) -> None:
-        super().__init__(f"{operation} was not done by its deadline of {seconds:g} s")
+    def __init__(
+        self, seconds: float, operation: str = "operation", at: float | None = None, begun: bool = True
+    ) -> None:
+        super().__init__(
+            f"{operation} was not done by its deadline of {seconds:g} s"
+            if begun
+            else f"{operation} was not begun: its deadline had passed before"
+        )
         self.seconds = seconds
         self.operation = operation
         self.at = at
+        self.begun = begun
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.seconds, self.operation), self.__dict__
+        return type(self), (self.seconds, self.operation, self.at, self.begun), self.__dict__
 
 
 class SagaError(RecoveryError):

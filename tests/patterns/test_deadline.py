@@ -326,7 +326,32 @@ def test_a_deadline_that_has_passed_has_nothing_started(world: World) -> None:
         outcome = world.run(layers, operation)
         assert (type(outcome.error), outcome.elapsed) == (errors.DeadlineExceeded, 0)
         assert len(limits(outcome)) == 1
+        assert str(outcome.error) == "operation was not begun: its deadline had passed before"
     assert operation.log.calls == []
+
+
+def test_a_deadline_that_passes_between_two_calls_says_which_one_was_not_begun(world: World) -> None:
+    guarded = Deadline(3, at=3.0)(world.operation(Hang))
+
+    def plainly() -> list[errors.DeadlineExceeded]:
+        found: list[errors.DeadlineExceeded] = []
+        for _ in range(2):
+            with pytest.raises(errors.DeadlineExceeded) as raised:
+                guarded()
+            found.append(raised.value)
+        return found
+
+    async def on_loop() -> list[errors.DeadlineExceeded]:
+        found: list[errors.DeadlineExceeded] = []
+        for _ in range(2):
+            with pytest.raises(errors.DeadlineExceeded) as raised:
+                await guarded()
+            found.append(raised.value)
+        return found
+
+    first, second = world.do(on_loop if world.asynchronous else plainly)
+    assert (first.begun, second.begun, first.at, second.at) == (True, False, 3, 3)
+    assert str(first) == "operation was not done by its deadline of 3 s"
 
 
 @pytest.mark.parametrize("inner", [Timeout(9), Deadline(9), Timeout(9, default="late")])
@@ -431,11 +456,13 @@ def test_until_refuses_a_moment_that_is_not_finite_by_its_own_name(wrong: float)
 def test_repr_replace_and_pickled_errors() -> None:
     assert repr(Deadline(3)) == "Deadline(3)"
     assert Deadline(3).replace(seconds=4).describe() == {"seconds": 4, "at": None}
-    error = errors.DeadlineExceeded(3, "fetch", at=7.0)
-    error.add_note("noted")
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.seconds, again.operation, again.at) == (str(error), 3, "fetch", 7.0)
-    assert again.__notes__ == ["noted"]
+    for begun in (True, False):
+        error = errors.DeadlineExceeded(3, "fetch", 7.0, begun)
+        error.add_note("noted")
+        again = pickle.loads(pickle.dumps(error))
+        told = (again.seconds, again.operation, again.at, again.begun)
+        assert (str(again), told) == (str(error), (3, "fetch", 7.0, begun))
+        assert again.__notes__ == ["noted"]
 
 
 # --- on a loop ---

@@ -53,11 +53,12 @@ class Deadline(Policy):
         self.at = at
 
     async def run(self, call: Call, rt: Runtime) -> Any:
+        in_time = self.at is None or self.at > rt.now()
         answer = await rt.by(self.seconds, self.at, call)
         if answer is not LATE:
             return answer
         rt.emit(TimedOut, self.seconds)
-        raise DeadlineExceeded(self.seconds, rt.operation, self.at)
+        raise DeadlineExceeded(self.seconds, rt.operation, self.at, in_time)
 
     @classmethod
     def until(cls, moment: float | datetime) -> Self:
