@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -547,11 +548,53 @@ def test_a_thread_does_not_end_while_somebody_counts_on_it(monkeypatch: pytest.M
     assert done.wait(5)
 
 
-def test_after_a_fork_it_has_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    guarded = Bulkhead(threads=1)(threading.current_thread)
-    before = guarded()
-    monkeypatch.setattr("os.getpid", lambda: -1)
-    assert guarded() is not before
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork with threads, from 3.12 on
+def test_after_a_fork_it_has_threads_again_at_once() -> None:
+    guarded = Bulkhead(8, threads=8)(time.sleep)
+    _at_the_same_time(guarded)
+    child = os.fork()
+    if child == 0:
+        started = time.monotonic()
+        code = 1
+        try:
+            _at_the_same_time(guarded)
+            code = 0 if time.monotonic() - started < 5 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    _at_the_same_time(guarded)
+
+
+def _at_the_same_time(guarded: Callable[[float], None]) -> None:
+    ready = threading.Barrier(8)
+    done: list[int] = []
+
+    def call() -> None:
+        ready.wait(5)
+        guarded(0.05)
+        done.append(1)
+
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(8)
+    assert len(done) == 8
+
+
+def test_a_thread_that_forks_belongs_to_the_bulkhead_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_IDLE", 0.05)
+    bulkhead = Bulkhead(threads=1)
+
+    def fork() -> threading.Thread:
+        module._start_anew()  # as in the child
+        return threading.current_thread()
+
+    before = bulkhead.call(fork)
+    before.join(5)
+    assert not before.is_alive()
+    assert bulkhead.call(threading.current_thread) is not before
+    assert bulkhead.active == 0
 
 
 def test_if_no_thread_can_be_started_the_slot_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:

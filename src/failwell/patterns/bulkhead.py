@@ -15,6 +15,7 @@ import functools
 import os
 import queue
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
@@ -315,22 +316,21 @@ class _Pool:
     def __init__(self, size: int, name: str) -> None:
         self.size = size
         self.name = name
-        self._start_anew()
+        self.start_anew()
+        _pools.add(self)
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
+        """Have neither threads nor work."""
         self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: int = 0
         self._busy: int = 0
-        self._process = os.getpid()
 
     def start(self, work: Callable[[], object]) -> None:
         """Have ``work`` done by one of the threads, in a copy of this context."""
         if virtual.current_clock() is not None:
             virtual.start_thread(work)  # it holds the virtual clock still
             return
-        if self._process != os.getpid():
-            self._start_anew()  # threads do not survive a fork
         with self._lock:
             if self._busy == self._threads < self.size:
                 threading.Thread(target=self._serve, daemon=True, name=f"{self.name}-{self._threads + 1}").start()
@@ -339,9 +339,10 @@ class _Pool:
         self._jobs.put(functools.partial(copy_context().run, work))
 
     def _serve(self) -> None:
+        jobs = self._jobs
         while True:
             try:
-                job = self._jobs.get(timeout=_IDLE)
+                job = jobs.get(timeout=_IDLE)
             except queue.Empty:
                 with self._lock:
                     if self._busy < self._threads:
@@ -351,7 +352,20 @@ class _Pool:
             job()
             del job  # what it holds must not live as long as this thread
             with self._lock:
+                if jobs is not self._jobs:  # the job forked: this is the only thread of a process without others
+                    return
                 self._busy -= 1
 
 
 _IDLE = 10.0
+_pools: weakref.WeakSet[_Pool] = weakref.WeakSet()
+
+
+def _start_anew() -> None:
+    for pool in list(_pools):
+        pool.start_anew()
+
+
+# Threads do not survive a fork. (Windows has none: there, the arguments are taken and nothing is done.)
+_at_fork: Any = getattr(os, "register_at_fork", dict)
+_at_fork(after_in_child=_start_anew)
