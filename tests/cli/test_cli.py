@@ -239,7 +239,16 @@ def test_a_link_is_followed(own_folder: Path, capsys: pytest.CaptureFixture[str]
         (["draw", "own:many", "--limit", "100"], "own:many has more than 100 paths, multiplied by "),
         (["draw", "own:stack", "--limit", "0"], "--limit 0: give a number of paths of at least 1"),
         (["draw", "own:stack", "--limit", "x"], "Invalid value for '--limit'"),
-        (["draw", "retry", "--outcomes", "ok,maybe"], "--outcomes 'ok,maybe': give some of ok, fail and hang"),
+        (
+            ["draw", "retry", "--outcomes", "ok,maybe"],
+            "--outcomes 'ok,maybe': there is no exception 'maybe': write mod",
+        ),
+        (["draw", "retry", "--outcomes", "ok,ConectionError"], "'ConectionError': did you mean ConnectionError?"),
+        (["draw", "retry", "--outcomes", "KeyboardInterrupt"], "KeyboardInterrupt is no type of exceptions"),
+        (["draw", "retry", "--outcomes", "ok,absent:Gone"], "--outcomes 'ok,absent:Gone': there is no module 'absent'"),
+        (["draw", "retry", "--outcomes", "ok,own:Nothing"], "module 'own' has no 'Nothing'"),
+        (["draw", "retry", "--outcomes", "ok,own:plain"], "own:plain is no type of exceptions"),
+        (["draw", "retry", "--outcomes", " ,"], "--outcomes ' ,': give some of ok, fail, hang and exceptions"),
         (["draw", "retry", "-o", "flow.gif"], "cannot draw flow.gif: suffix .gif is not known, use one of .svg .png"),
         (["draw", "retry", "-o", "flow"], "cannot draw flow: a suffix is missing"),
         (["draw", "retry", "-o", "absent/flow.svg"], "there is no folder absent, make it first"),
@@ -342,3 +351,19 @@ def test_diagrams_are_written_and_checked(
     ]
     assert app.run(["diagrams", "--to", "out"]) == 0
     assert "2 of " in capsys.readouterr().err
+
+
+def test_outcomes_are_exceptions_by_name_too(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_folder / "gone.py").write_text("class Gone(Exception): ...\n\n\nclass Held:\n    class Lost(Gone): ...\n")
+    given = "ok,ConnectionError,RateLimitedError,gone:Gone,gone:Held.Lost"
+    told = said(capsys, "explain", "own:stack", "--outcomes", given, "--paths")
+    for name in ("ConnectionError", "RateLimitedError", "Gone", "Lost"):
+        assert f"raises {name}" in told
+    assert "fails" not in told.partition("Paths (")[2]
+    drawn = said(capsys, "draw", "own:stack", "--view", "sequence", "--path", "unhappy", "--outcomes", given)
+    assert "Gone" in drawn or "ConnectionError" in drawn
+    assert said(capsys, "diff", "own:stack", "own:stack", "--outcomes", given, "--check")
+    written = said(capsys, "tests", "own:stack", "--outcomes", f"{given},fail")
+    assert f"--outcomes {given},fail" in written
+    assert "from gone import Gone, Held" in written
+    assert "OUTCOMES = (" in written

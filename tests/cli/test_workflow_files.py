@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,28 @@ def test_what_is_wrong_with_a_file_is_one_line(target: str, words: str, capsys: 
 
 def test_the_command_says_that_a_file_will_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert ".toml" in said(capsys, "--help")
+
+
+@pytest.mark.parametrize("target", ["recovery.toml:workflows.orders", "./recovery.toml:workflows.orders", "plain.toml"])
+def test_the_tests_of_a_file_pass_and_fail_when_it_changes(
+    target: str, own_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MIRROR", raising=False)
+    (own_folder / "plain.toml").write_text('name = "plain"\n[retry]\nmax_attempts = 3\nbackoff = "fixed"\n')
+    (own_folder / "unit").mkdir()
+    said(capsys, "tests", target, "--outcomes", "ok,fail", "-o", "unit/test_it.py")
+    written = (own_folder / "unit" / "test_it.py").read_text(encoding="utf-8")
+    assert 'Workflow.from_config("plain.toml")' in written or '"recovery.toml", "workflows.orders", environ=' in written
+    assert str(own_folder) not in written
+
+    def tested() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "unit/test_it.py"]
+        return subprocess.run(command, cwd=own_folder, capture_output=True, text=True, timeout=100, check=False)
+
+    ran = tested()
+    assert ran.returncode == 0, ran.stdout
+    assert "passed" in ran.stdout
+    for file in own_folder.glob("*.toml"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace("max_attempts = 3", "max_attempts = 2"), encoding="utf-8")
+    assert tested().returncode == 1

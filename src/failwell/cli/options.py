@@ -10,19 +10,28 @@ import click
 from failwell.cli.refusal import Refused
 
 if TYPE_CHECKING:
+    from failwell.cli.targets import Outcomes
     from failwell.flow import Exploration
 
 __all__ = ["explored_target", "exploring"]
 
 
-def _outcomes(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+def _outcomes(_: click.Context, __: click.Parameter, value: str | None) -> Outcomes | None:
+    from failwell.cli.targets import exception
+
     if value is None:
         return None
-    given = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-    unknown = [one for one in given if one not in ("ok", "fail", "hang")]
-    if unknown or not given:
-        raise Refused(f"--outcomes {value!r}: give some of ok, fail and hang, with commas between them")
-    return given
+    words = dict.fromkeys(part.strip() for part in value.split(",") if part.strip())
+    if not words:
+        raise Refused(f"--outcomes {value!r}: give some of ok, fail, hang and exceptions, with commas between them")
+    try:
+        found = [one if one in ("ok", "fail", "hang") else exception(one) for one in words]
+    except Refused as error:
+        raise Refused(f"--outcomes {value!r}: {error}") from None
+    return tuple(dict.fromkeys(found))
+
+
+_HOW = "How operations can end: ok,fail,hang; also exceptions by name, e.g. ok,ConnectionError,myapp.errors:Gone."
 
 
 def exploring(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,14 +42,14 @@ def exploring(command: Callable[..., Any]) -> Callable[..., Any]:
     """
     for option in (
         click.option("--limit", metavar="N", default=10_000, help="Stop at more paths than this (10,000)."),
-        click.option("--outcomes", metavar="LIST", callback=_outcomes, help="How operations can end: ok,fail,hang."),
+        click.option("--outcomes", metavar="LIST", callback=_outcomes, help=_HOW),
         click.option("--operation", metavar="NAME", help="What to call the protected operation."),
     ):
         command = option(command)
     return command
 
 
-def explored_target(target: str, operation: str | None, outcomes: tuple[str, ...] | None, limit: int) -> Exploration:
+def explored_target(target: str, operation: str | None, outcomes: Outcomes | None, limit: int) -> Exploration:
     """All paths of what the user named.
 
     Args:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import importlib
 import inspect
+import json
+import os
 import re
 import signal
 import sys
@@ -23,9 +26,10 @@ if TYPE_CHECKING:
     from failwell.catalog import Card
     from failwell.flow import Exploration
 
-__all__ = ["Target", "explored", "pattern", "progress", "resolve", "working"]
+__all__ = ["Outcomes", "Target", "exception", "explored", "pattern", "progress", "resolve", "spelled", "working"]
 
 Outcomes: TypeAlias = "tuple[str | type[Exception], ...]"
+"""How operations can end: ``"ok"``, ``"fail"``, ``"hang"`` and types of exceptions."""
 
 OUTCOMES = ("ok", "fail", "hang")
 
@@ -38,12 +42,14 @@ class Target(NamedTuple):
         policy: The policy, saga or decorated function.
         operation: The name of what it protects, where it does not bring its own.
         outcomes: How operations end unless the user says otherwise.
+        expression: What code says for it with `Workflow` imported, where it comes from a file.
     """
 
     name: str
     policy: Any
     operation: str = "operation"
     outcomes: Outcomes = OUTCOMES
+    expression: str = ""
 
 
 def pattern(slug: str) -> Card:
@@ -98,23 +104,29 @@ def _configured(name: str) -> Target:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)  # what the file names is the user's
+    environ = _Anywhere()
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return Target(name, Workflow.from_config(path, table or None, _Anywhere()))
+            found = Workflow.from_config(path, table or None, environ)
     except ConfigurationError as error:
         raise Refused(f"{name} cannot be used: {error}") from None
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror or first_line(error)}") from None
+    given = [Path(os.path.relpath(path)).as_posix()]
+    given += [table] if table else []
+    # Its variables need not be set where the code runs either: it never asks for what is there.
+    said = [json.dumps(one, ensure_ascii=False) for one in given] + ([f"environ={environ!r}"] if environ else [])
+    return Target(name, found, expression=f"Workflow.from_config({', '.join(said)})")
 
 
 class _Anywhere(dict[str, str]):
-    """An environment in which every variable is set: what is drawn is never asked for."""
+    """An environment in which every variable is set: what is drawn is never asked for. It keeps what was looked up."""
 
     def __contains__(self, name: object) -> bool:
         return True
 
     def __missing__(self, name: str) -> str:
-        return f"https://{name}.invalid"
+        return self.setdefault(name, f"https://{name.lower().replace('_', '-')}.invalid")
 
 
 def _imported(name: str) -> Target:
@@ -208,6 +220,61 @@ def _choices(module: Any) -> str:
     if not names:
         return f"there is no policy in {module.__name__}"
     return f"policies in {module.__name__}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+
+
+# --- outcomes ------------------------------------------------------------------------------------------
+
+
+def exception(name: str) -> type[Exception]:
+    """The type of exceptions that the user means.
+
+    Args:
+        name: A built-in one, one of ``failwell.errors``, or ``module:name``.
+
+    Raises:
+        Refused: If there is none.
+    """
+    from failwell import errors
+
+    module_name, _, path = name.rpartition(":")
+    if module_name:
+        module = _import(module_name)
+        found: Any = module
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        if found is None:
+            near = get_close_matches(path, _contents(module), n=1)
+            raise Refused(f"module {module_name!r} has no {path!r}{f': did you mean {near[0]}?' if near else ''}")
+    else:
+        found = getattr(builtins, name, None) or getattr(errors, name, None)
+        if found is None:
+            known = [one for space in (builtins, errors) for one, value in vars(space).items() if _is_exception(value)]
+            near = get_close_matches(name, known, n=1)
+            advice = f"did you mean {near[0]}?" if near else "write module:name for one of your own"
+            raise Refused(f"there is no exception {name!r}: {advice}")
+    if not _is_exception(found):
+        raise Refused(f"{name} is no type of exceptions")
+    kind: type[Exception] = found
+    return kind
+
+
+def _is_exception(thing: Any) -> bool:
+    return inspect.isclass(thing) and issubclass(thing, Exception)
+
+
+def spelled(outcome: str | type[Exception]) -> str:
+    """An outcome as the user writes it.
+
+    Args:
+        outcome: One of `Outcomes`.
+    """
+    from failwell import errors
+
+    if isinstance(outcome, str):
+        return outcome
+    if outcome in (getattr(builtins, outcome.__name__, None), getattr(errors, outcome.__name__, None)):
+        return outcome.__name__
+    return f"{outcome.__module__}:{outcome.__qualname__}"
 
 
 # --- exploring -----------------------------------------------------------------------------------------

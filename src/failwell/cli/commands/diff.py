@@ -13,6 +13,7 @@ from failwell.cli.refusal import Refused
 from failwell.cli.words import between, count, finite, latency, share
 
 if TYPE_CHECKING:
+    from failwell.cli.targets import Outcomes
     from failwell.flow.diff import Bounds, Diff, Figure, Side
 
 __all__ = ["compared", "diff_"]
@@ -36,7 +37,7 @@ def diff_(
     check: bool,
     as_json: bool,
     operation: str | None,
-    outcomes: tuple[str, ...] | None,
+    outcomes: Outcomes | None,
     limit: int,
 ) -> None:
     """Compare the targets A and B, as Markdown for a pull request: figures, findings, and paths of one only."""

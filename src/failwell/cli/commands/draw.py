@@ -13,6 +13,7 @@ from failwell.cli.refusal import Refused
 
 if TYPE_CHECKING:
     from failwell import Outcome
+    from failwell.cli.targets import Outcomes
     from failwell.flow import Exploration, Graph
     from failwell.flow import Path as Way
 
@@ -71,7 +72,7 @@ def draw_(
     unroll: bool,
     theme: Literal["auto", "light", "dark"],
     operation: str | None,
-    outcomes: tuple[str, ...] | None,
+    outcomes: Outcomes | None,
     limit: int,
 ) -> None:
     """Draw TARGET: .svg .png .dot .mmd .txt .excalidraw .canvas; without -o as text on the terminal."""
@@ -200,7 +201,7 @@ def _taken(
     trace: str,
     target: str,
     operation: str | None,
-    outcomes: tuple[str, ...] | None,
+    outcomes: Outcomes | None,
     limit: int,
 ) -> tuple[Exploration, _Chosen]:
     """The path of a recorded call; where no path fails as the call did, its errors are explored as well."""
@@ -214,7 +215,7 @@ def _taken(
     also = _errors_of(outcome)
     if also:
         known = resolve(target)
-        ways: Any = (*(outcomes or known.outcomes), *also)
+        ways: Any = tuple(dict.fromkeys([*(outcomes or known.outcomes), *also]))
         try:
             wider = explored(known, operation=operation, outcomes=ways, limit=limit)
             return wider, _Chosen(match(wider, outcome), timed(wider, outcome))

@@ -17,6 +17,7 @@ from failwell.cli.options import explored_target, exploring
 from failwell.cli.words import between, count, finite, latency, share
 
 if TYPE_CHECKING:
+    from failwell.cli.targets import Outcomes
     from failwell.flow import Exploration, Report
     from failwell.flow.lint import Finding
 
@@ -40,7 +41,7 @@ def explain(
     strict: bool,
     as_json: bool,
     operation: str | None,
-    outcomes: tuple[str, ...] | None,
+    outcomes: Outcomes | None,
     limit: int,
 ) -> None:
     """Tell what can happen to a call through TARGET, how likely it is, and what is wrong with it."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from failwell.cli.options import exploring
 from failwell.cli.refusal import Refused
+
+if TYPE_CHECKING:
+    from failwell.cli.targets import Outcomes
 
 __all__ = ["tests_"]
 
@@ -26,7 +30,7 @@ def tests_(
     output: str | None,
     force: bool,
     operation: str | None,
-    outcomes: tuple[str, ...] | None,
+    outcomes: Outcomes | None,
     limit: int,
 ) -> None:
     """Write a pytest file that holds TARGET to what it does now: a test for each way through it."""
@@ -50,17 +54,22 @@ def tests_(
     kinds = failures_to_try(layers)
     explorations = [
         explored(
-            found, operation=operation, outcomes=tuple(kind if way == "fail" else way for way in given), limit=limit
+            found,
+            operation=operation,
+            outcomes=tuple(dict.fromkeys(kind if way == "fail" else way for way in given)),
+            limit=limit,
         )
         for kind in (kinds if "fail" in given else kinds[:1])
     ]
     exploration = explorations[0]
-    ways = tuple(part for way in given for part in (kinds if way == "fail" else (way,)))
+    ways = tuple(dict.fromkeys(part for way in given for part in (kinds if way == "fail" else (way,))))
     module, _, attribute = target.partition(":")
     command = _command(target, output, operation, outcomes, limit)
     # What is decorated brings its own name, and "operation" is what everything else is called.
     name = exploration.name if isinstance(found.policy, Policy) and exploration.name != "operation" else ""
-    if attribute:
+    if found.expression:
+        subject = Subject("failwell", "Workflow", found.expression, name, command)
+    elif attribute:
         subject = Subject(module, attribute.partition(".")[0], attribute, name, command)
     else:
         example = f'CARDS["{target}"].example'
@@ -75,14 +84,14 @@ def tests_(
     )
 
 
-def _command(
-    target: str, output: str | None, operation: str | None, outcomes: tuple[str, ...] | None, limit: int
-) -> str:
+def _command(target: str, output: str | None, operation: str | None, outcomes: Outcomes | None, limit: int) -> str:
     """The command that makes the same file again, as a shell takes it."""
+    from failwell.cli.targets import spelled
+
     given = click.get_current_context().get_parameter_source("limit")
     options = {
         "--operation": operation,
-        "--outcomes": ",".join(outcomes) if outcomes else None,
+        "--outcomes": ",".join(map(spelled, outcomes)) if outcomes else None,
         "--limit": None if given is ParameterSource.DEFAULT else str(limit),
         "-o": output,
     }
