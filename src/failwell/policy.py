@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import math
 import threading
 import time
 import types
@@ -132,6 +133,22 @@ def not_negative(**values: Any) -> None:
         number(name, value)
         if not value >= 0:
             raise ValueError(f"{name} must be a number of seconds that is not negative, got {value!r}")
+
+
+def duration(**values: Any) -> None:
+    """Refuse parameters that are no seconds, or none that are above 0 and come to an end."""
+    for name, value in values.items():
+        number(name, value)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a finite number of seconds above 0, got {value!r}")
+
+
+def share(**values: Any) -> None:
+    """Refuse parameters that are no share of something: above 0 and up to 1."""
+    for name, value in values.items():
+        number(name, value)
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} must be a share above 0 and up to 1, got {value!r}")
 
 
 def flag(**values: Any) -> None:
@@ -281,6 +298,9 @@ def _parameters(pattern: type) -> Mapping[str, inspect.Parameter]:
     return _read[pattern]
 
 
+_FOREVER = float("inf")
+
+
 def _brief(value: Any) -> str:
     """A value as one would type it: functions and error types by name, also inside of a plain container."""
     kind: type = value.__class__
@@ -289,6 +309,8 @@ def _brief(value: Any) -> str:
     if kind is tuple or kind is list:
         shown = ", ".join(map(_brief, value))
         return f"[{shown}]" if kind is list else f"({shown}{',' * (len(value) == 1)})"
+    if kind is float and value in (_FOREVER, -_FOREVER):  # their own repr is nothing that one can type
+        return f"float('{value}')"
     if kind is ContextVar:  # its own repr shows where in memory it is
         return str(value.name)
     if Alternative.of(value) is not None:
@@ -355,6 +377,11 @@ class Policy(Pattern):
         if is_async(fn):
             return _outcome_async(guarded, args, kwargs)
         return _outcome_blocking(guarded, args, kwargs)
+
+    @classmethod
+    def _preset(cls, changes: Mapping[str, Any], **values: Any) -> Self:
+        """One with parameters that have a name together, but for what the caller wants otherwise."""
+        return cls(**{**values, **changes})
 
     @overload
     def __rshift__(self, inner: Policy) -> Stack: ...  # type: ignore[overload-overlap] # a policy can be called

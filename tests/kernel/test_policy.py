@@ -19,6 +19,7 @@ from failwell.policy import (
     Protected,
     _Stopped,
     at_least,
+    duration,
     flag,
     is_async,
     matching,
@@ -26,6 +27,7 @@ from failwell.policy import (
     optional_callable,
     optional_text,
     protected,
+    share,
 )
 from failwell.runtime import UnexpectedAwaitable, name_of
 from tests.kernel.world import World
@@ -496,6 +498,19 @@ def test_a_call_that_is_closed_from_another_context_is_closed_quietly() -> None:
             "calls must be a number of seconds that is not negative, got nan",
         ),
         (not_negative, [0], None, TypeError, "calls must be a number, got None"),
+        (duration, [1, 0.5], 0, ValueError, "calls must be a finite number of seconds above 0, got 0"),
+        (
+            duration,
+            [1],
+            float("inf"),
+            ValueError,
+            "calls must be a finite number of seconds above 0, got inf",
+        ),
+        (duration, [1], float("nan"), ValueError, "calls must be a finite number of seconds above 0, got nan"),
+        (duration, [1], None, TypeError, "calls must be a number, got None"),
+        (share, [1, 0.5], 0, ValueError, "calls must be a share above 0 and up to 1, got 0"),
+        (share, [1], 1.1, ValueError, "calls must be a share above 0 and up to 1, got 1.1"),
+        (share, [1], True, TypeError, "calls must be a number, got True"),
         (flag, [True, False], 1, TypeError, "calls must be True or False, got 1"),
         (flag, [True], None, TypeError, "calls must be True or False, got None"),
         (optional_text, ["", "a", None], b"a", TypeError, "calls must be a text, got b'a'"),

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from failwell.backoff import Exponential, Jitter
 from failwell.events import log
-from failwell.policy import is_async, number
+from failwell.policy import at_least, duration, is_async, number, share
 from failwell.probing import Probe, RecoveryPattern, left
 from failwell.runtime import name_of, refuse_awaitable
 
@@ -55,7 +55,7 @@ class ExponentialRecovery(RecoveryPattern):
     ) -> None:
         Exponential(1.0, multiplier, max, jitter=jitter)  # says what is wrong with them
         if max_probes is not None:
-            _at_least_1("max_probes", max_probes)
+            at_least(1, max_probes=max_probes)
         self.multiplier = multiplier
         self.max = max
         self.jitter: Jitter = jitter
@@ -130,8 +130,8 @@ class PartialRecovery(_Gradual):
         asked: Any = feature
         if not callable(asked):
             raise TypeError(f"feature must be a function of the call's arguments, got {feature!r}")
-        _at_least_1("successes", successes)
-        _duration("patience", patience)
+        at_least(1, successes=successes)
+        duration(patience=patience)
         super().__init__(breaks)
         self.features = tuple(features)
         self.feature = feature
@@ -236,22 +236,19 @@ class AdaptiveRecovery(_Gradual):
         max_load: float = 0.8,
         breaks: RecoveryPattern | None = None,
     ) -> None:
-        _share("initial", initial)
-        _share("max_load", max_load)
+        _only_a_part(initial=initial, max_load=max_load)
         number("sensitivity", sensitivity)
         if not 0 < sensitivity < math.inf:
             raise ValueError(f"sensitivity must be a finite number above 0, got {sensitivity!r}")
-        number("target", target)
-        if not 0 < target <= 1:
-            raise ValueError(f"target must be a share above 0 and up to 1, got {target!r}")
+        share(target=target)
         number("hysteresis", hysteresis)
         if not 0 <= hysteresis < target:
             raise ValueError(f"hysteresis must be from 0 up and below the target of {target!r}, got {hysteresis!r}")
-        _duration("period", period)
-        _at_least_1("minimum_calls", minimum_calls)
-        _duration("patience", patience)
+        duration(period=period)
+        at_least(1, minimum_calls=minimum_calls)
+        duration(patience=patience)
         if latency is not None:
-            _duration("latency", latency)
+            duration(latency=latency)
         super().__init__(breaks)
         self.initial = initial
         self.sensitivity = sensitivity
@@ -434,22 +431,9 @@ def _memory(psutil: Any) -> Callable[[], float]:
 _MEASURES: dict[str, Callable[[Any], Callable[[], Any]]] = {"cpu": _Cpu, "memory": _memory}
 
 
-# --- what parameters may be --------------------------------------------------------------------------
-
-
-def _at_least_1(name: str, value: Any) -> None:
-    number(name, value, whole=True)
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-
-
-def _duration(name: str, value: Any) -> None:
-    number(name, value)
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a finite number of seconds above 0, got {value!r}")
-
-
-def _share(name: str, value: Any) -> None:
-    number(name, value)
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must be a share above 0 and below 1, got {value!r}")
+def _only_a_part(**values: Any) -> None:
+    """Refuse parameters that are no share of something, or all of it."""
+    for name, value in values.items():
+        number(name, value)
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be a share above 0 and below 1, got {value!r}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 from failwell import backoff as delays
 from failwell.derive import Call
@@ -172,17 +172,17 @@ class Retry(Policy):
     @classmethod
     def high_frequency(cls, **changes: Any) -> Self:
         """For calls made all the time, where a late answer is as bad as none: one quick second attempt."""
-        return _preset(cls, changes, max_attempts=2, backoff=delays.Exponential(0.1, max=0.1, jitter="full"))
+        return cls._preset(changes, max_attempts=2, backoff=delays.Exponential(0.1, max=0.1, jitter="full"))
 
     @classmethod
     def critical(cls, **changes: Any) -> Self:
         """For the call that has to get through: five attempts, up to 15 s of waiting in all."""
-        return _preset(cls, changes, max_attempts=5, backoff=delays.Exponential(1.0, max=8.0, jitter="full"))
+        return cls._preset(changes, max_attempts=5, backoff=delays.Exponential(1.0, max=8.0, jitter="full"))
 
     @classmethod
     def batch_item(cls, **changes: Any) -> Self:
         """For one item of many: two attempts, so that one bad item does not hold up the others."""
-        return _preset(cls, changes, max_attempts=2, backoff=delays.Fixed(0.5))
+        return cls._preset(changes, max_attempts=2, backoff=delays.Fixed(0.5))
 
 
 class _Counted:
@@ -214,12 +214,6 @@ class _Counted:
 
 
 _counted: ContextVar[_Counted | None] = ContextVar("failwell_counted_calls", default=None)
-
-R = TypeVar("R", bound=Retry)
-
-
-def _preset(kind: type[R], changes: dict[str, Any], **values: Any) -> R:
-    return kind(**{**values, **changes})
 
 
 def _passed_on(result: Any, is_degraded: bool, rt: Runtime) -> Any:

@@ -13,11 +13,11 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from failwell.derive import Call
 from failwell.events import FaultInjected
-from failwell.policy import Policy, is_async, number
+from failwell.policy import Policy, flag, is_async, number, optional_text
 from failwell.runtime import Runtime, Signal
 
 __all__ = ["Fault", "fault"]
@@ -79,10 +79,8 @@ class Fault(Policy):
             number("limit", limit, whole=True)
             if limit < 0:
                 raise ValueError(f"limit must be 0 faults or more, got {limit!r}")
-        if not isinstance(cast("Any", active), bool):
-            raise TypeError(f"active must be True or False, got {active!r}")
-        if not (name is None or isinstance(cast("Any", name), str)):
-            raise TypeError(f"name must be a text, got {name!r}")
+        flag(active=active)
+        optional_text(name=name)
         self.fail = fail
         self.hang = hang
         self.slow = slow
