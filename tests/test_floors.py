@@ -29,6 +29,7 @@ GROUND = (
     "policy",
     "backoff",
     "probing",
+    "circuit",
     "vitals",
     "background",
 )

@@ -31,8 +31,8 @@ from failwell import (
     subscribe,
     virtual,
 )
+from failwell.circuit import Transition
 from failwell.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Event, Rejected
-from failwell.patterns.circuit_breaker import Transition
 from tests.kernel.world import Hang, World, kinds
 
 DOWN = ConnectionError("down")

@@ -28,9 +28,9 @@ from failwell import (
     listening,
     virtual,
 )
+from failwell.circuit import Circuit
 from failwell.events import CircuitOpened, Event, Rejected
 from failwell.flow.states import transitions
-from failwell.patterns.circuit_breaker import Circuit
 from failwell.probing import Probe, left
 from tests.kernel.world import Hang, World, kinds
 from tests.patterns.test_circuit_breaker import DOWN, in_turn
