@@ -1732,8 +1732,8 @@ def test_a_misspelt_key_is_named_with_the_nearest_one(place: tuple[str, str | No
     error = refused(changed(place, rename=wrong))
     assert error.key == (f"{place[0]}.{wrong}" if place[1] else wrong)
     assert error.reason.startswith("there is no such key")
-    if how in ("double", "swap") and len(name) > 4:
-        assert f"did you mean '{name}'?" in error.reason or "did you mean" in error.reason
+    if how != "upper" and len(name) > 2:  # two letters that change places are another word
+        assert f"did you mean {name!r}?" in error.reason
 
 
 def test_the_nearest_key_is_offered() -> None:
