@@ -71,6 +71,7 @@ class Backoff:
             if value == parameter.default and (shown or parameter.kind is parameter.KEYWORD_ONLY):
                 continue
             text = repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+            text = "float('inf')" if text == "inf" else text
             shown.append(f"{name}={text}" if shown or parameter.kind is parameter.KEYWORD_ONLY else text)
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -5,7 +5,22 @@ from typing import Any
 
 import pytest
 
-from failwell import Fallback, Policy, Retry, Stack, Timeout, backoff, errors, explore
+from failwell import (
+    AdaptiveLimit,
+    Cache,
+    CircuitBreaker,
+    Fallback,
+    Hedge,
+    Policy,
+    RateLimiter,
+    Retry,
+    SafeCall,
+    Stack,
+    Timeout,
+    backoff,
+    errors,
+    explore,
+)
 from failwell.events import FellBack, GaveUp, Waiting
 from failwell.policy import labels
 from tests.kernel.world import Hang, World, kinds
@@ -187,3 +202,47 @@ def test_a_wrapper_around_a_protected_function_is_not_passed_over() -> None:
     assert calls == ["counted"]
     with pytest.raises(TypeError, match="decorated"):
         explore(counted)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RateLimiter(5, max_wait=float("inf")),
+        Cache(float("inf"), stale_if_error=60),
+        Retry(3, backoff.Fibonacci(1, max=float("inf")), max_elapsed=float("inf")),
+    ],
+    ids=repr,
+)
+def test_a_repr_with_an_infinite_value_is_a_program(policy: Policy) -> None:
+    again = eval(repr(policy).replace("Fibonacci", "backoff.Fibonacci"))
+    assert again.describe() == policy.describe()
+    assert repr(again) == repr(policy)
+
+
+def broken(error: Exception) -> bool:
+    raise KeyError("in the predicate")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Retry(3, ONE, on=broken),
+        Fallback(Fallback.value("other"), on=broken),
+        SafeCall("default", on=broken),
+        CircuitBreaker(1, on=broken),
+        AdaptiveLimit(5, on=broken),
+        Hedge(1, on=broken),
+    ],
+    ids=lambda policy: type(policy).__name__,
+)
+def test_an_error_of_a_predicate_is_raised_with_the_operations_error_as_its_context(
+    world: World, policy: Policy
+) -> None:
+    own = ConnectionError("reset")
+    operation = world.operation(own)
+    outcome = world.run(policy, operation)
+    assert repr(outcome.error) == "KeyError('in the predicate')"
+    assert outcome.error is not None
+    assert outcome.error.__context__ is own
+    attempts = 2 if isinstance(policy, Hedge) else 1  # there it is how that attempt failed
+    assert len(operation.log.calls) == attempts
