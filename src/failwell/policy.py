@@ -46,7 +46,10 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 On: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], object]"
-"""Which errors a pattern handles: a type, a tuple of types, or a predicate."""
+"""Which errors a pattern handles: a type, a tuple of types, or a predicate.
+
+What a predicate raises itself takes the place of the operation's error, which is its ``__context__``.
+"""
 
 
 class Matches(Protocol):
