@@ -94,7 +94,7 @@ def test_without_arguments_waits_start_at_a_second_and_end_at_a_minute() -> None
     assert [(kind().delay(1), kind().delay(10**6)) for kind in (Linear, Exponential, Fibonacci)] == [(1, 60)] * 3
     assert (Decorrelated().bounds(1), Decorrelated().delay(10**6)) == ((1, 3), 60)
     assert Fixed().delay(1) == 1
-    assert repr(Exponential(multiplier=math.inf)) == "Exponential(1, multiplier=inf)"
+    assert repr(Exponential(multiplier=math.inf)) == "Exponential(1, multiplier=float('inf'))"
 
 
 def test_a_strategy_of_ones_own_only_says_its_base() -> None:
