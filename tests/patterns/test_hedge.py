@@ -29,7 +29,7 @@ from failwell import (
     not_idempotent,
     virtual,
 )
-from failwell.events import Hedged
+from failwell.events import Hedged, Rejected
 from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
 from failwell.flow.draw.timeline import bars
 from failwell.flow.trace import alone, match
@@ -338,6 +338,16 @@ def test_a_full_bulkhead_inside_refuses_the_further_attempt_and_the_first_one_an
     operation = paced(world, (5, "slow"), (0, "quick"))
     outcome = later(world, Hedge(1) >> Bulkhead(1), operation)
     assert (outcome.value, outcome.elapsed, operation.starts) == ("slow", 5, [0])
+
+
+def test_behind_an_open_circuit_each_attempt_is_refused_at_once_and_around_it_only_the_call(world: World) -> None:
+    breaker, operation = CircuitBreaker(), world.operation("answer")
+    breaker.open()
+    for policy, refused in ((Hedge(1, max_hedges=2) >> breaker, 3), (breaker >> Hedge(1, max_hedges=2), 1)):
+        outcome = world.run(policy, operation)
+        assert isinstance(outcome.error, errors.CircuitOpenError)
+        assert sum(isinstance(event, Rejected) for event in outcome.events) == refused
+        assert (outcome.elapsed, operation.log.calls) == (0, [])
 
 
 def test_a_cache_outside_keeps_the_answer_and_asks_nothing_again(world: World) -> None:
