@@ -15,11 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failwell import (
+    AdaptiveRecovery,
     Bulkhead,
     Cache,
     CircuitBreaker,
     CountWindow,
+    ExponentialRecovery,
     Fallback,
+    LoadShedder,
+    PartialRecovery,
     Policy,
     RateLimiter,
     Retry,
@@ -191,6 +195,36 @@ def test_the_numbers_of_other_layers_are_on_their_arrows(rate: int, per: float, 
         f"after {seconds(ttl)}",
         f"after {seconds(stale)}",
     }
+
+
+def test_a_load_shedder_refuses_by_priority_and_counts_further_calls() -> None:
+    machine = state_machine(LoadShedder(100, priority=len))
+    assert told(machine) == {
+        "calm": ("calls pass",),
+        "busy": ("calls pass or are refused, by priority",),
+        "overloaded": ("calls pass or are refused, by priority",),
+        "full": ("refused: LoadShedError",),
+    }
+    assert ways(machine) == {
+        ("calm", "71 calls under way", "", "busy"),
+        ("busy", "a call ends", "", "calm"),
+        ("busy", "19 more calls under way", "", "overloaded"),
+        ("overloaded", "a call ends", "", "busy"),
+        ("overloaded", "10 more calls under way", "", "full"),
+        ("full", "a call ends", "", "overloaded"),
+    }
+
+
+def test_a_drawing_says_where_no_way_back_was_found_within_its_bounds() -> None:
+    assert told(state_machine(CircuitBreaker(recovery=AdaptiveRecovery()))) == {
+        "closed": ("calls pass",),
+        "open": ("refused: CircuitOpenError",),
+        "half-open": ("calls pass, 1 at a time", "may have more ways out"),
+    }
+    given_up = told(state_machine(CircuitBreaker(recovery=ExponentialRecovery(max_probes=2))))
+    assert given_up["given-up"] == ("refused: CircuitOpenError",)
+    partial = told(state_machine(CircuitBreaker(recovery=PartialRecovery(["pay", "search"], len))))
+    assert partial["half-open"] == ("calls pass or are refused, by feature, 1 at a time",)
 
 
 def test_a_bulkhead_fills_and_empties() -> None:

@@ -139,12 +139,14 @@ class _Action(NamedTuple):
 
     ``ok``, ``fail``: a call that answers or fails at once. ``hang``: one that waits or stays under way. ``slow``:
     one that answers after some seconds. ``end``, ``break``: the oldest call under way answers or fails.
-    ``pass``: nothing but time. ``answer`` is which answer the user's functions give.
+    ``pass``: nothing but time. ``answer`` is which answer the user's functions give, ``low``
+    whether what is random comes out at its lowest; otherwise it is at its highest.
     """
 
     kind: Literal["ok", "fail", "hang", "slow", "end", "break", "pass"]
     seconds: float = 0.0
     answer: int = 0
+    low: bool = False
 
 
 class _Seen(NamedTuple):
@@ -408,7 +410,7 @@ class _Runtime(AsyncRuntime):
     wall_time = now
 
     def between(self, low: float, high: float, waits: bool = True) -> float:
-        return high
+        return low if self.script.action.low else high
 
     def emit(self, event: Any, *args: Any, **kwargs: Any) -> None:
         self.world.heard.append(event(self.layer, self.operation, self.world.now, None, *args, **kwargs))
@@ -526,6 +528,7 @@ class _Way(NamedTuple):
         answer: What a function of the user's has to say to it.
         waits: Whether the calls wait for their turn.
         visit: The how manyth time the situation has to be entered before this leads out of it.
+        more: Whether there are such calls already.
     """
 
     runs: tuple[tuple[_Action, int], ...]
@@ -533,6 +536,7 @@ class _Way(NamedTuple):
     answer: str = ""
     waits: bool = False
     visit: int = 1
+    more: bool = False
 
 
 class _Place:
@@ -544,6 +548,8 @@ class _Place:
         self.calls: dict[str, _Seen] = {}
         self.at_once: int | None = None  # how many calls it lets through at once
         self.everyday = set[type[Event]]()  # what is reported in it all the time
+        self.refuses_by = ""  # the question whose answer decides whether a call is refused
+        self.cut_short = False  # whether there was more to try
 
 
 _MIXTURES = 4_000
@@ -606,6 +612,8 @@ class _Machine:
     def _leave(self, entry: _Entry, is_first: bool) -> Generator[tuple[_Entry, _Way]]:
         """The ways out of a situation: first by doing one thing again and again, then by taking turns."""
         left: set[str] = set()
+        if is_first:
+            self.places[entry.situation].refuses_by = self._refuses_by(entry)
         self._go_to(entry)
         waits = self._waits(entry.situation, ())
         actions = deque([*self._calls(), *(_Action(_PASS, wait) for wait in waits[:1])])
@@ -635,12 +643,14 @@ class _Machine:
                         self._go_to(entry, (action,) * count)
                         key = self._key()
                     after = _Entry(key[0], entry.make, (*entry.actions, *[action] * count), key)
-                    yield after, _way(((action, count),), seen)
+                    way = _way(((action, count),), seen)
+                    yield after, way._replace(more=entry.key[2 if way.waits else 3] > 0)
                     break
                 self.places[key[0]].everyday |= set(map(type, seen.events))
                 if key in before or action.kind == _PASS:
                     break
                 before.add(key)
+                self.places[entry.situation].cut_short |= count == self.patience
                 if count >= self.limit:
                     raise TooManyStates(self.world.label, count, action.kind)
         if is_first:
@@ -671,6 +681,21 @@ class _Machine:
                 elif key not in met:
                     met.add(key)
                     waiting.append(((*done, action), key))
+        self.places[entry.situation].cut_short |= bool(waiting)
+
+    def _refuses_by(self, entry: _Entry) -> str:
+        """The question on which it depends whether a call is refused here; none if all are refused, or none is."""
+        self._go_to(entry)
+        asked = self.world.act(_Action("ok")).asked
+        if not asked:
+            return ""
+        question, options = max(asked, key=lambda one: len(one[1]))
+        ends = set[bool]()
+        for number in range(len(options)):
+            for low in (False, True):
+                self._go_to(entry)
+                ends.add(self.world.act(_Action("ok", answer=number, low=low)).refused)
+        return question if len(ends) > 1 else ""
 
     def _choices(self, entry: _Entry, done: tuple[_Action, ...]) -> Generator[_Action]:
         """What can happen next; time does not pass twice in a row, and first only where calls need no operation."""
@@ -801,12 +826,25 @@ def _drawn(machine: _Machine, layer: Pattern, label: str) -> Graph:
         ),
     ]
     edges = [Edge(0, 1)]
+    for place in _perhaps_not_all_of(machine):
+        node = nodes[number[place.name]]
+        nodes[node.id] = node._replace(details=(*node.details, "may have more ways out"))
     for (source, target), ways in machine.ways.items():
         everyday = machine.places[source].everyday
         for words, role, way in _told(ways):
             reports = [type(event).__name__ for event in way.events if type(event) not in everyday]
             edges.append(Edge(number[source], number[target], words, role, reports[-1] if reports else ""))
     return StateMachine(nodes, edges, repr(layer), [None] * len(nodes))
+
+
+def _perhaps_not_all_of(machine: _Machine) -> list[_Place]:
+    """The situations where there was more to try, and from which no way leads back to the first one."""
+    back = {next(iter(machine.places))}
+    while more := {source for source, target in machine.ways if target in back and source not in back}:
+        back |= more
+    found = [place for place in machine.places.values() if place.cut_short and place.name not in back]
+    # Where every call is refused, only time leads out: when it does is looked for without a bound.
+    return [place for place in found if "ok" in place.calls and not place.calls["ok"].refused]
 
 
 def _role(place: _Place, machine: _Machine) -> Role:
@@ -827,8 +865,9 @@ def _details(place: _Place) -> Generator[str]:
     good, bad = (place.calls.get(kind, _Seen(False)) for kind in ("ok", "fail"))
     if not place.reached:
         yield "no call leads here"
-    if good.called:
-        yield f"calls pass, {place.at_once} at a time" if place.at_once else "calls pass"
+    if good.called or place.refuses_by:
+        passing = f"calls pass or are refused, by {place.refuses_by}" if place.refuses_by else "calls pass"
+        yield f"{passing}, {place.at_once} at a time" if place.at_once else passing
     elif good.end == "waits":
         yield "calls wait"
     elif good.refused:
@@ -901,6 +940,9 @@ _NAMES: Mapping[str, _OneOrMany] = {
 }
 
 
+_WAITING: _OneOrMany = ("a call waits", "calls wait")
+
+
 def _words(way: _Way) -> str:
     """What is done, in words."""
     said: list[str] = []
@@ -908,7 +950,9 @@ def _words(way: _Way) -> str:
         if action.kind == _PASS:
             said.append(seconds(action.seconds))
         elif action.kind == "hang" and way.waits:
-            said.append(_counted(count, ("a call waits", "calls wait")))
+            said.append(_counted(count, ("one more call waits", "more calls wait") if way.more else _WAITING))
+        elif action.kind == "hang" and way.more:
+            said.append(_counted(count, ("one more call under way", "more calls under way")))
         else:
             after = f" after {_about(action.seconds)}" if action.kind == "slow" else ""
             said.append(_counted(count, _NAMES[action.kind]) + after)
