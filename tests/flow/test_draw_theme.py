@@ -92,3 +92,12 @@ def test_code_is_broken_between_layers_and_at_commas() -> None:
     assert lines[0] == "Cache(60)"
     assert lines[-1] == ">> load"
     assert all(len(line) <= 44 for line in lines)
+
+
+@pytest.mark.parametrize("limit", [60, 75, 90, 120, 200])
+def test_a_line_never_breaks_inside_a_number(limit: float) -> None:
+    text = "0.2-0.6 s, 0.2–1.8 s, 1,200.25 s, at 10.5"
+    lines = wrapped(text, limit, 12)
+    numbers = ["0.2", "0.6", "0.2", "1.8", "1,200.25", "10.5"]
+    assert [one for line in lines for one in re.findall(r"\d+(?:[.,]\d+)*", line)] == numbers
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")

@@ -471,3 +471,24 @@ def test_a_frame_knows_how_wide_its_drawing_is() -> None:
     )
     assert '<svg style="--fw-wide: 814px" xmlns="x" viewBox="0 0 814 316" width="814"' in framed
     assert framed.count("--fw-wide") == 1
+
+
+@pytest.mark.parametrize(
+    ("slug", "error"),
+    [
+        ("circuit_breaker", "CircuitOpenError"),
+        ("recovery", "CircuitOpenError"),
+        ("bulkhead", "BulkheadFullError"),
+        ("adaptive_limit", "ConcurrencyLimitedError"),
+        ("load_shedder", "LoadShedError"),
+    ],
+)
+def test_what_can_refuse_is_shown_refusing(slug: str, error: str) -> None:
+    unhappy = render("sequence", slug).partition("**When it does not**")[2]
+    assert f"`{error}` after 0" in unhappy
+    assert "rejected" in unhappy
+
+
+def test_a_sequence_says_how_many_lanes_it_needs_room_for() -> None:
+    shown = render("sequence", "retry")
+    assert shown.count('<div class="fw-drawing fw-lanes" style="--fw-lanes: 3"') == shown.count("```mermaid") == 2

@@ -44,7 +44,7 @@ def text_width(text: str, size: float, *, bold: bool = False, mono: bool = False
     return sum(_WIDTHS.get(c, 640 if ord(c) < 0x2E80 else _WIDE) for c in text) * size / 1000 * (_BOLD if bold else 1)
 
 
-_PIECES = re.compile(r"[^\s_./:(),-]+(?:[\s_./:(),-]+|$)|[\s_./:(),-]+")
+_PIECES = re.compile(r"(?:[^\s_./:(),–-]|(?<=\d)[.,](?=\d))+(?:[\s_./:(),–-]+|$)|[\s_./:(),–-]+")  # 0.25 is one piece
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 

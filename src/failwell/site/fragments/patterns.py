@@ -19,7 +19,7 @@ from failwell import HealthCheck
 from failwell import events as event_kinds
 from failwell.catalog import Card
 from failwell.catalog import card as card_of
-from failwell.events import Event, Queued, Slept, Waiting
+from failwell.events import Event, Queued, Rejected, Slept, Waiting
 from failwell.flow import Exploration, Graph, Path
 from failwell.flow.draw import draw, theme
 from failwell.flow.draw.sequence import happy_path, sequence, unhappy_path
@@ -402,13 +402,37 @@ def sequences(slug: str) -> str:
     """
     exploration = explored(*subject(slug)[1:])
     parts: list[str] = []
-    for title, choose in (("When it works out", happy_path), ("When it does not", unhappy_path)):
+    for title, choose in (("When it works out", happy_path), ("When it does not", _refused_or_unhappy)):
         try:
             path = choose(exploration)
         except LookupError:
             continue
-        parts += [f"**{title}**: {_sentence(path)}", f"```mermaid\n{sequence(exploration, path)}```"]
+        parts += [f"**{title}**: {_sentence(path)}", lanes(sequence(exploration, path), title)]
     return "\n\n".join(parts)
+
+
+def _refused_or_unhappy(exploration: Exploration) -> Path:
+    """Where the only layer can refuse a call, the shortest path on which it does: that is what it is for."""
+    refused = [
+        path
+        for path in exploration.paths
+        if path.ends and path.error is not None and any(isinstance(event, Rejected) for event in path.events)
+    ]
+    if len(exploration.layers) != 1 or not refused:
+        return unhappy_path(exploration)
+    return min(refused, key=lambda path: (sum(path.calls.values()), len(path.trace)))
+
+
+def lanes(diagram: str, label: str) -> str:
+    """A sequence diagram in a frame that scrolls where the page is too narrow for all of its lanes.
+
+    Args:
+        diagram: The text of the diagram.
+        label: What a screen reader calls the frame.
+    """
+    count = len(re.findall(r"^\s*(?:create )?(?:participant|actor) ", diagram, re.MULTILINE))
+    opening = f'<div class="fw-drawing fw-lanes" style="--fw-lanes: {count}" tabindex="0" role="group"'
+    return f'{opening} aria-label="{html.escape(label)}" markdown="1">\n\n```mermaid\n{diagram}```\n\n</div>'
 
 
 def _sentence(path: Path) -> str:

@@ -13,7 +13,7 @@ from failwell.flow.draw.timeline import timeline
 from failwell.site.fragments import fragment
 from failwell.site.fragments._measures import explored
 from failwell.site.fragments._subjects import subject
-from failwell.site.fragments.patterns import drawing, framed
+from failwell.site.fragments.patterns import drawing, framed, lanes
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def ends(slug: str, *classes: str) -> str:
     for name in classes or tuple(found):
         path = likeliest(found[name])
         words = name if name.islower() else f"`{name}`"
-        parts += [f"**{words}**: {html.escape(str(path))}.", f"```mermaid\n{sequence(exploration, path)}```"]
+        parts += [f"**{words}**: {html.escape(str(path))}.", lanes(sequence(exploration, path), f"How it ends: {name}")]
     return "\n\n".join(parts)
 
 
