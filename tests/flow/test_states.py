@@ -198,7 +198,7 @@ def test_the_numbers_of_other_layers_are_on_their_arrows(rate: int, per: float, 
 
 
 def test_a_load_shedder_refuses_by_priority_and_counts_further_calls() -> None:
-    machine = state_machine(LoadShedder(100, priority=len))
+    machine = state_machine(LoadShedder(100, priority=str))
     assert told(machine) == {
         "calm": ("calls pass",),
         "busy": ("calls pass or are refused, by priority",),
