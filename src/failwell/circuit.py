@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from failwell.errors import IllegalTransition
 from failwell.policy import at_least, duration
-from failwell.probing import Probe, RecoveryPattern, pause
+from failwell.probing import Probe, RecoveryPattern, left, pause
 
 __all__ = [
     "CLOSED",
@@ -160,6 +160,18 @@ class Refusal:
         self.until = until
         self.cause = cause
 
+    def wait(self, now: float) -> float | None:
+        """Seconds until then; None if somebody has to say so."""
+        until = self.until
+        seconds = until - now
+        if now + seconds >= until:
+            return None if seconds == math.inf else seconds
+        return left(until, now)
+
+
+GRANTED = Refusal("", 0.0, None)
+"""The refusal of a call that is made: none."""
+
 
 class Limits(NamedTuple):
     """The parameters of a breaker as the state machine needs them."""
@@ -226,32 +238,32 @@ class Circuit:
         if state not in {OPEN, HALF_OPEN}:
             self.recovery = None  # it has come back, or it is not to
 
-    def admit(self, now: float, limits: Limits, feature: Any = None) -> Permit | Refusal:
-        """Ask to make a call."""
+    def admit(self, now: float, limits: Limits, feature: Any = None) -> tuple[Permit | None, Refusal]:
+        """Ask to make a call: a permit, or None and why not."""
         with self._lock:
             if self.door is not None:  # it was closed since the caller looked
-                return self.door
+                return self.door, GRANTED
             if self._state is FORCED_OPEN:
-                return Refusal("circuit forced open", math.inf, self._cause)
+                return None, Refusal("circuit forced open", math.inf, self._cause)
             recovery = self._recovering(now, limits)
             self._lapse(now)
             if self._state is OPEN:
                 if self.has_given_up:
-                    return Refusal("circuit open until it is reset", math.inf, self._cause)
+                    return None, Refusal("circuit open until it is reset", math.inf, self._cause)
                 self.shut = Refusal("circuit open", self._due or 0.0, self._cause)
-                return self.shut
+                return None, self.shut
             if recovery.one_by_one:
                 for late in [permit for permit, until in self._probes.items() if now >= until]:
                     del self._probes[late]
                 if len(self._probes) >= limits.half_open_max_calls:
-                    return Refusal("probe under way", min(self._probes.values()), self._cause)
+                    return None, Refusal("probe under way", min(self._probes.values()), self._cause)
             probe = Probe(now, limits.recovery_timeout, feature)
             if not recovery.should_attempt_recovery(probe):
-                return Refusal("not back yet", now + recovery.retry_after(probe), self._cause)
+                return None, Refusal("not back yet", now + recovery.retry_after(probe), self._cause)
             permit = Permit(True, self._is_news, feature)
             self._is_news = False
             self._probes[permit] = now + limits.recovery_timeout
-            return permit
+            return permit, GRANTED
 
     def ended(
         self,

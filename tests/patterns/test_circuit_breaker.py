@@ -583,7 +583,7 @@ def test_a_circuit_that_closes_while_a_caller_asks_lets_it_through() -> None:
     breaker.open()
     breaker.close()
     circuit = breaker.live_state()
-    assert circuit.admit(0.0, breaker._limits) is circuit.door
+    assert circuit.admit(0.0, breaker._limits)[0] is circuit.door
 
 
 # --- what is counted ---------------------------------------------------------------------------------

@@ -28,8 +28,6 @@ from failwell.circuit import (
     CircuitState,
     CountWindow,
     Limits,
-    Permit,
-    Refusal,
     TimeWindow,
     Transition,
     Window,
@@ -38,10 +36,13 @@ from failwell.derive import Call
 from failwell.errors import CircuitOpenError
 from failwell.events import CircuitClosed, CircuitHalfOpened, CircuitOpened, Rejected, bus, where
 from failwell.policy import On, Policy, at_least, duration, matching, optional_callable, share
-from failwell.probing import RecoveryPattern, left
+from failwell.probing import RecoveryPattern
 from failwell.runtime import Runtime
 
 __all__ = ["CircuitBreaker", "CircuitState", "CountWindow", "TimeWindow", "Transition"]
+
+
+_FOR_EVER = float("inf")
 
 
 class CircuitBreaker(Policy):
@@ -167,22 +168,20 @@ class CircuitBreaker(Policy):
         permit = circuit.door
         if permit is None:
             now = rt.now()
-            shut = circuit.shut
-            answer: Permit | Refusal
-            if shut is not None and now < shut.until:
-                answer = shut
-            else:
+            refusal = circuit.shut
+            if refusal is None or now >= refusal.until:
                 recovery, feature = self._comes_back, None
                 if recovery.feature is not None and circuit.state_at(now) is HALF_OPEN:
                     says = functools.partial(recovery.feature, **call.kwargs) if call.kwargs else recovery.feature
                     feature = await rt.decide("feature", recovery.features, says, *call.args)
                     now = rt.now()
-                answer = circuit.admit(now, self._limits, feature)
-            if isinstance(answer, Refusal):
-                wait = None if answer.until == math.inf else left(answer.until, now)
-                rt.emit(Rejected, answer.reason, wait)
-                raise CircuitOpenError(rt.operation, wait) from answer.cause
-            permit = answer
+                permit, refusal = circuit.admit(now, self._limits, feature)
+            if permit is None:
+                left: Any = refusal.until - now
+                if left == _FOR_EVER or now + left < refusal.until:  # nobody knows, or it is off by a rounding error
+                    left = refusal.wait(now)
+                rt.emit(Rejected, refusal.reason, left)
+                raise CircuitOpenError(rt.operation, left) from refusal.cause
         started = 0.0
         try:
             if permit.is_probe:

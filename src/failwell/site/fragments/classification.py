@@ -47,5 +47,5 @@ def taxonomy() -> str:
 
 
 def _library(name: str) -> str:
-    package = name.split(".")[0]
+    package, _, _ = name.partition(".")
     return LIBRARIES.get(package, package)
