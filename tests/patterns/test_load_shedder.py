@@ -544,9 +544,9 @@ def test_its_state_machine_is_that_of_its_load() -> None:
     assert transitions(LoadShedder(100, itself), "LoadShedder") == [
         "start -> calm",
         "calm -> 71 calls under way -> busy",
-        "busy -> 19 calls under way -> overloaded",
+        "busy -> 19 more calls under way -> overloaded",
         "busy -> a call ends -> calm",
-        "overloaded -> 10 calls under way -> full",
+        "overloaded -> 10 more calls under way -> full",
         "overloaded -> a call ends -> busy",
         "full -> a call ends -> overloaded",
     ]
