@@ -553,7 +553,7 @@ def test_its_state_machine_is_that_of_its_load() -> None:
     assert transitions(LoadShedder(10, itself, ("users", "jobs")), "LoadShedder") == [
         "start -> calm",
         "calm -> 8 calls under way -> overloaded",
-        "overloaded -> 2 calls under way -> full",
+        "overloaded -> 2 more calls under way -> full",
         "overloaded -> a call ends -> calm",
         "full -> a call ends -> overloaded",
     ]
